@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * vmundo.h: the public interface of libvmundo, undo for virtual machines.
+ *
+ * A *domain* (a virtual machine, described by an xl.cfg file) runs on *branches*: writable copy-on-write children of
+ * its disks' *origins*. Nothing but vmundo_keep() ever writes to an origin.
+ *
+ * Conventions
+ *  - Fallible functions return 0, or -1 with *err filled in. err may be NULL. Outputs named ret_* are written on
+ *    success only.
+ *  - Strings in results belong to the result; each result has one function that frees it and accepts NULL.
+ *  - Times are seconds since the epoch unless the name says otherwise; sizes are bytes.
+ *  - A struct vmundo is used by one thread at a time. Different processes and different handles may work on different
+ *    domains at the same moment; on one domain the second gets VMUNDO_CONFLICT.
+ *  - The library never prints, never exits, installs no signal handlers and never runs a shell.
+ */
+#ifndef VMUNDO_H
+#define VMUNDO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#pragma GCC visibility push(default) /* the library is built with all else hidden */
+
+/* The kinds of failure. The values are also the exit codes of the vmundo command. */
+enum vmundo_code {
+    VMUNDO_OK = 0,
+    VMUNDO_FAILED = 1,       /* failed; nothing was changed, or all was changed back */
+    VMUNDO_USAGE = 2,        /* the caller's arguments make no sense */
+    VMUNDO_NOT_FOUND = 3,    /* no such domain or checkpoint */
+    VMUNDO_CONFLICT = 4,     /* in use, or not in a state that allows this */
+    VMUNDO_REFUSED = 5,      /* possible, but refused for safety: space, origin changed, unprotected disk */
+    VMUNDO_INTERRUPTED = 6,  /* stopped half way; vmundo_recover() will finish */
+};
+
+struct vmundo_error {
+    enum vmundo_code code;
+    int errnum;              /* errno of the failing call, or 0 */
+    char msg[1024];          /* one line: what happened, to what, why, what to do next */
+};
+
+/* What a running operation tells its caller, through vmundo_options.report. */
+enum vmundo_event_kind {
+    VMUNDO_EVENT_ACTION,     /* one thing the operation does, or with dry_run would do */
+    VMUNDO_EVENT_STAGE,      /* a named stage begins */
+    VMUNDO_EVENT_PROGRESS,   /* done of total (bytes unless text says otherwise) */
+    VMUNDO_EVENT_WARNING,    /* the user should know, the operation goes on */
+};
+
+struct vmundo_event {
+    enum vmundo_event_kind kind;
+    const char *domain;
+    const char *stage;       /* "PREPARE", "SWITCH", … */
+    const char *text;
+    uint64_t done, total;
+};
+
+typedef void (*vmundo_report_fn)(void *data, const struct vmundo_event *event);
+
+struct vmundo_options {
+    const char *state_dir;   /* NULL: $VMUNDO_STATE_DIR, else /var/lib/vmundo, or for an ordinary user
+                              * $XDG_STATE_HOME/vmundo or ~/.local/state/vmundo */
+    bool dry_run;            /* changing calls plan, report their actions, and touch nothing */
+    vmundo_report_fn report; /* may be NULL */
+    void *report_data;
+};
+
+struct vmundo;
+
+/* Open the state directory, creating it (mode 0700) unless dry_run. Does no recovery. Errors: VMUNDO_FAILED when it
+ * cannot be created, belongs to somebody else, is damaged, or was written by a newer version. */
+int vmundo_open(const struct vmundo_options *options, struct vmundo **ret, struct vmundo_error *err);
+void vmundo_close(struct vmundo *v);
+const char *vmundo_version(void);
+
+/* A domain name (or label): [A-Za-z0-9][A-Za-z0-9._+-]{0,62}. */
+#define VMUNDO_NAME_SIZE 64
+bool vmundo_name_is_valid(const char *name);
+
+/* The names of the drivers that users choose from, NULL-terminated. */
+const char *const *vmundo_storage_names(void);
+const char *const *vmundo_hypervisor_names(void);
+
+/* Parse "512M", "6G", "1.5T", "4096" (bytes). Units are powers of 1024. Errors: VMUNDO_USAGE for anything else, a
+ * negative or zero size, or one that does not fit in 63 bits. */
+int vmundo_parse_size(const char *text, uint64_t *ret, struct vmundo_error *err);
+
+/* ---- starting, going back, going on ---------------------------------------------------------------------------- */
+
+struct vmundo_run_options {
+    const char *config;          /* path of the xl.cfg file */
+    const char *name;            /* NULL: the name in the configuration */
+    const char *method;          /* storage driver for every disk that it can serve, NULL: chosen per disk */
+    const char *hypervisor;      /* "qemu", "xen", "null", NULL: chosen */
+    const char *accel;           /* "kvm", "tcg", NULL: kvm where the CPU really has it */
+    const char *net;             /* "bridge" (default), "user", "none" */
+    uint64_t size;               /* of each bounded branch, 0: the driver's default */
+    const char *const *unprotected; /* vdevs, NULL-terminated, to run on their origin; may be NULL */
+    bool allow_in_use;           /* branch images that something else is writing to (crash-consistent) */
+    char *ret_name;              /* not NULL: VMUNDO_NAME_SIZE bytes, for the name that the domain got */
+    int *ret_console;            /* not NULL: the serial console, connected before the guest runs; see vmundo_console */
+};
+
+/* Start the domain on fresh branches. Errors: VMUNDO_FAILED bad configuration or the hypervisor failed;
+ * VMUNDO_CONFLICT the name is taken or an image is in use; VMUNDO_REFUSED a disk that nothing can protect, no space. */
+int vmundo_run(struct vmundo *v, const struct vmundo_run_options *options, struct vmundo_error *err);
+
+struct vmundo_rollback_options {
+    bool off;                    /* do not start it again */
+    int *ret_console;            /* as in vmundo_run_options */
+};
+/* Power off, throw the branches away, start again from the origin. The new branches stand (and where the hypervisor can,
+ * the new guest is ready to run) before the old ones are given up. options may be NULL. */
+int vmundo_rollback(struct vmundo *v, const char *name, const struct vmundo_rollback_options *options,
+                    struct vmundo_error *err);
+
+/* Power off, throw the branches away, forget the domain. */
+int vmundo_drop(struct vmundo *v, const char *name, struct vmundo_error *err);
+
+struct vmundo_keep_options {
+    bool force;                  /* although the origin has changed since the branch was made */
+    bool stop;                   /* shut the domain down first, if it runs */
+    unsigned timeout_ms;         /* for that; 0: 60 s */
+};
+/* Make the branches' changes permanent in the origins, and forget the domain. Errors: VMUNDO_CONFLICT it runs, or an
+ * origin is in use; VMUNDO_REFUSED an origin has changed; VMUNDO_INTERRUPTED merging stopped half way. */
+int vmundo_keep(struct vmundo *v, const char *name, const struct vmundo_keep_options *options,
+                struct vmundo_error *err);
+
+struct vmundo_stop_options {
+    bool force;                  /* destroy it when the time is up */
+    unsigned timeout_ms;         /* 0 with force: destroy at once; 0 without: 60 s */
+};
+/* Shut down, keeping the branches. options may be NULL. Errors: VMUNDO_FAILED the guest did not power off in time. */
+int vmundo_stop(struct vmundo *v, const char *name, const struct vmundo_stop_options *options,
+                struct vmundo_error *err);
+/* Start again on the same branches. ret_console as in vmundo_run_options, may be NULL. */
+int vmundo_start(struct vmundo *v, const char *name, int *ret_console, struct vmundo_error *err);
+
+/* Open the guest's serial console. *ret_fd is a connected stream socket that the caller closes. One client at a time:
+ * VMUNDO_CONFLICT names the other. */
+int vmundo_console(struct vmundo *v, const char *name, int *ret_fd, struct vmundo_error *err);
+
+/* Finish or undo every interrupted operation, bring the state in line with what is really there, and if the database
+ * is damaged put it aside and rebuild it from the marks. *ret_done counts what was finished, undone or mended;
+ * 0 means there was nothing to do. */
+int vmundo_recover(const struct vmundo_options *options, unsigned *ret_done, struct vmundo_error *err);
+
+struct vmundo_guard_options {
+    const char *name;            /* one domain, NULL: all of them */
+    bool once;                   /* one round, then return */
+    bool until_off;              /* return when the domain of that name is off or gone */
+    unsigned extend_at, pause_at; /* per cent full, 0: 70 and 90 */
+    unsigned interval_ms;        /* the longest time between two looks, 0: 1000 */
+    const volatile int *stop;    /* not NULL: return soon after it becomes non-zero */
+};
+/* Watch the branches that can fill up under running domains: extend them in time, pause the domain before the end where
+ * that is not possible, and let it run again when there is room. Each thing done is an action of the report and a line
+ * of the log. Returns 0 when it ends as asked. */
+int vmundo_guard(struct vmundo *v, const struct vmundo_guard_options *options, struct vmundo_error *err);
+
+/* ---- looking ---------------------------------------------------------------------------------------------------- */
+
+/* One disk as planned, or as it is. Strings may be NULL where they do not apply. */
+struct vmundo_disk {
+    char *vdev;                  /* xvda, vdb, hdc … */
+    char *origin;                /* the user's target, absolute */
+    char *format;                /* of the origin: raw, qcow2, vhd … */
+    bool readonly, cdrom;
+    char *driver;                /* reflink, qcow2, lvm …; NULL: passed through */
+    char *why;                   /* why this driver, or why it is passed through */
+    char *cost;                  /* time and space */
+    char *cannot;                /* what this driver cannot do, NULL: nothing worth saying */
+    char *branch;                /* path of the branch that the domain runs on */
+    char *consistency;           /* of the branch's base: "off" or "crash" */
+    char *health;                /* "ok", or what is wrong with the branch */
+    uint64_t size;               /* of the virtual disk, 0: unknown */
+    uint64_t used;               /* bytes the branch has for itself */
+    bool origin_changed;         /* since the branch was made: keep will refuse */
+};
+
+struct vmundo_domain {
+    char *name;
+    char *state;                 /* running, paused, off, crashed, starting, keeping, interrupted … */
+    char *detail;                /* how it ended, or what is unfinished; may be NULL */
+    char *hypervisor;
+    char *config;                /* the user's file */
+    uint64_t generation;         /* 1 after run, one more with each rollback */
+    int64_t created, started;    /* started: 0 when off */
+    uint64_t used;               /* all branches together */
+    int64_t pid;                 /* of the hypervisor process, 0: none */
+    char *console_log;
+    struct vmundo_disk *disks;
+    size_t n_disks;
+};
+
+struct vmundo_domains {
+    struct vmundo_domain *domains;
+    size_t n_domains;
+};
+
+/* Every domain, sorted by name, from one indexed query; disks are not filled in. */
+int vmundo_list(struct vmundo *v, struct vmundo_domains *ret, struct vmundo_error *err);
+void vmundo_domains_free(struct vmundo_domains *domains);
+
+/* One domain with its disks, looked at closely. */
+int vmundo_status(struct vmundo *v, const char *name, struct vmundo_domain *ret, struct vmundo_error *err);
+void vmundo_domain_free(struct vmundo_domain *domain);
+
+struct vmundo_plan {
+    char *name;
+    char *hypervisor;
+    char *hypervisor_why;
+    struct vmundo_disk *disks;
+    size_t n_disks;
+    char **ignored;              /* configuration keys that have no effect, "key: why"; NULL-terminated */
+    char **warnings;             /* NULL-terminated */
+};
+/* What vmundo_run would do; touches nothing. A disk that none can protect is an error as in vmundo_run. */
+int vmundo_plan(struct vmundo *v, const struct vmundo_run_options *options, struct vmundo_plan *ret,
+                struct vmundo_error *err);
+void vmundo_plan_free(struct vmundo_plan *plan);
+
+/* One line of the log: an operation that was begun. */
+struct vmundo_log_entry {
+    uint64_t id;
+    char *domain, *operation;    /* "web", "rollback" */
+    char *outcome;               /* done, failed, undone, unfinished, recovered */
+    char *message;               /* of the failure, or NULL */
+    int64_t begun_ms, ended_ms;  /* milliseconds since the epoch; ended_ms 0: unfinished */
+};
+struct vmundo_log {
+    struct vmundo_log_entry *entries;
+    size_t n_entries;
+};
+/* The newest limit entries (0: all), oldest first; of one domain, or of all when name is NULL. */
+int vmundo_log(struct vmundo *v, const char *name, unsigned limit, struct vmundo_log *ret, struct vmundo_error *err);
+void vmundo_log_free(struct vmundo_log *log);
+
+#pragma GCC visibility pop
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

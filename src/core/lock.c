@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * lock.c: flock(2) locks with their holder's name in them; see lock.h.
+ */
+#include "core/lock.h"
+
+#include "util/str.h"
+#include "util/sys.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+/* The file may have been removed between open and flock: then the lock is on nothing. */
+static bool still_there(int dirfd, const char *name, int fd)
+{
+    struct stat a, b;
+    return fstat(fd, &a) == 0 && fstatat(dirfd, name, &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_ino == b.st_ino &&
+           a.st_dev == b.st_dev;
+}
+
+/* Returns 1 with the lock, 0 when another has it (ret_fd is open then too, to read its holder), -1 and errno. */
+static int try_lock(int dirfd, const char *name, int how, int *ret_fd)
+{
+    for (;;) {
+        AUTO_CLOSE int fd = openat(dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0)
+            return -1;
+        int r = flock(fd, how | LOCK_NB);
+        if (r < 0 && errno != EWOULDBLOCK)
+            return -1;
+        if (r == 0 && !still_there(dirfd, name, fd))
+            continue;
+        *ret_fd = TAKE_FD(fd);
+        return r == 0;
+    }
+}
+
+static void write_holder(int fd, const char *what)
+{
+    char text[160];
+    int n = snprintf(text, sizeof(text), "%s (process %d)\n", what, (int)getpid());
+    if (n > 0 && ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)n, 0) < 0)
+        return; /* it is for messages only */
+}
+
+static void read_holder(int fd, char *buf, size_t size)
+{
+    ssize_t n = pread(fd, buf, size - 1, 0);
+    buf[n > 0 ? n : 0] = '\0';
+    buf[strcspn(buf, "\n")] = '\0';
+    if (!buf[0])
+        snprintf(buf, size, "another vmundo command");
+}
+
+static int lock_take(const struct vmundo *v, const char *name, int how, const char *what, struct lock *ret,
+                     char *holder, size_t holder_size, struct vmundo_error *err)
+{
+    AUTO_CLOSE int dirfd = openat(v->dirfd, "locks", O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (dirfd < 0)
+        return error_errno(err, errno, "cannot open %s/locks", v->state_dir);
+    AUTO_FREE char *copy = str_printf(err, "%s", name);
+    if (!copy)
+        return -1;
+    AUTO_CLOSE int fd = -1;
+    int r = try_lock(dirfd, name, how, &fd);
+    if (r < 0)
+        return error_errno(err, errno, "cannot lock %s/locks/%s", v->state_dir, name);
+    if (r == 0) {
+        read_holder(fd, holder, holder_size);
+        return 0;
+    }
+    write_holder(fd, what);
+    *ret = (struct lock){.fd = TAKE_FD(fd), .dirfd = TAKE_FD(dirfd), .name = TAKE(copy)};
+    return 1;
+}
+
+int lock_domain(const struct vmundo *v, const char *name, const char *verb, struct lock *ret, struct vmundo_error *err)
+{
+    char holder[160];
+    int r = lock_take(v, name, LOCK_EX, verb, ret, holder, sizeof(holder), err);
+    if (r == 0)
+        return error_set(err, VMUNDO_CONFLICT, "%s is being worked on by '%s': wait for that to end, then try again",
+                         name, holder);
+    return r < 0 ? -1 : 0;
+}
+
+/* FNV-1a; a collision costs no more than an unneeded "in use". */
+static uint64_t hash_path(const char *s)
+{
+    uint64_t h = 0xcbf29ce484222325U;
+    for (; *s; s++)
+        h = (h ^ (unsigned char)*s) * 0x100000001b3U;
+    return h;
+}
+
+int lock_origin(const struct vmundo *v, const char *origin, bool exclusive, struct lock *ret, struct vmundo_error *err)
+{
+    char name[40], holder[160];
+    snprintf(name, sizeof(name), ".origin-%016llx", (unsigned long long)hash_path(origin));
+    int r = lock_take(v, name, exclusive ? LOCK_EX : LOCK_SH, exclusive ? "keep" : "run", ret, holder, sizeof(holder),
+                      err);
+    if (r == 0)
+        return error_set(err, VMUNDO_CONFLICT, "%s is being worked on by '%s': wait for that to end, then try again",
+                         origin, holder);
+    return r < 0 ? -1 : 0;
+}
+
+void lock_release(struct lock *l)
+{
+    /* A shared lock must not take the file from under the others; what is left of it, lock_sweep finds. */
+    if (l->fd >= 0 && flock(l->fd, LOCK_EX | LOCK_NB) == 0 && still_there(l->dirfd, l->name, l->fd))
+        unlinkat(l->dirfd, l->name, 0);
+    if (l->fd >= 0)
+        close(l->fd);
+    if (l->dirfd >= 0)
+        close(l->dirfd);
+    free(l->name);
+    *l = (struct lock)LOCK_INIT;
+}
+
+static void cleanup_dir(DIR **d)
+{
+    if (*d)
+        closedir(*d);
+}
+
+int lock_sweep(const struct vmundo *v, unsigned *count, struct vmundo_error *err)
+{
+    int dirfd = openat(v->dirfd, "locks", O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    CLEANUP(cleanup_dir) DIR *d = dirfd < 0 ? NULL : fdopendir(dirfd);
+    if (!d)
+        return error_errno(err, errno, "cannot read %s/locks", v->state_dir);
+    for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+        if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
+            continue;
+        AUTO_CLOSE int fd = openat(dirfd, e->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 || !still_there(dirfd, e->d_name, fd))
+            continue;
+        if (unlinkat(dirfd, e->d_name, 0) == 0)
+            ++*count;
+    }
+    return 0;
+}

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * operation.c: the engine; operation.h explains it. In chronological order: begin, the list of actions, PREPARE, SWITCH,
+ * COMMIT, CLEAN, and then the two ways that lead out of an interrupted operation.
+ */
+#include "core/operation.h"
+
+#include "core/guard.h"
+#include "core/instance.h"
+#include "core/plan.h"
+#include "util/cleanup.h"
+#include "util/json.h"
+#include "util/sys.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+
+const char *stage_name(enum stage s)
+{
+    static const char *const names[] = {"PLAN",   "PREPARE", "QUIESCE", "PAUSE",  "SNAPSHOT",
+                                        "RESUME", "THAW",    "SWITCH",  "COMMIT", "CLEAN"};
+    return (size_t)s < ARRAY_SIZE(names) ? names[s] : "?";
+}
+
+static void free_record(struct record *r)
+{
+    if (r)
+        record_clear(r);
+    free(r);
+}
+
+void operation_clear(struct operation *op)
+{
+    free_record(op->before);
+    free_record(op->after);
+    store_operation_clear(&op->journal);
+    lock_release(&op->lock);
+}
+
+/* ---- what an operation is made of, read off its two records --------------------------------------------------------- */
+
+/* The instance that only after has: it is to be started. */
+static const struct record *starting(const struct operation *op)
+{
+    const struct record *b = op->before, *a = op->after;
+    return a && a->running && !(b && b->running && b->instance == a->instance) ? a : NULL;
+}
+
+/* The instance that only before has: it is to be ended (it may have ended by itself), and its directory to go. */
+static const struct record *ending(const struct operation *op)
+{
+    const struct record *b = op->before, *a = op->after;
+    return b && b->instance && !(a && a->running && b->running && b->instance == a->instance) ? b : NULL;
+}
+
+/* Branch i of one record that the other does not have. */
+static bool only_in(const struct record *one, size_t i, const struct record *other)
+{
+    return !record_has_branch(other, one->branches[i].path);
+}
+
+static struct mark mark_of(const struct operation *op, const struct record *r)
+{
+    return (struct mark){.store = op->v->store_id, .domain = r->name, .generation = r->generation};
+}
+
+/* ---- PLAN ----------------------------------------------------------------------------------------------------------- */
+
+static int load_record(const char *text, struct record **ret, struct vmundo_error *err)
+{
+    if (!text) {
+        *ret = NULL;
+        return 0;
+    }
+    struct record *r = calloc(1, sizeof(*r));
+    if (!r)
+        return error_nomem(err);
+    if (record_from_text(text, r, err) < 0) {
+        free(r);
+        return -1;
+    }
+    *ret = r;
+    return 0;
+}
+
+/* An earlier operation was cut off: finish or undo it before anything else is done to the domain. */
+static int recover_earlier(struct vmundo *v, const char *name, struct vmundo_error *err)
+{
+    CLEANUP(store_operation_clear) struct store_operation entry = {0};
+    if (store_unfinished(v, name, 0, &entry, err) < 0)
+        return -1;
+    if (entry.id == 0)
+        return 0;
+    if (v->dry_run)
+        return error_set(err, VMUNDO_INTERRUPTED, "%s: an earlier '%s' was cut off: 'vmundo recover' first", name,
+                         entry.verb);
+    AUTO_OPERATION struct operation op = OPERATION_INIT;
+    context_report(v, VMUNDO_EVENT_WARNING, name, "an earlier operation was cut off: recovering first");
+    return operation_load(&op, v, &entry, err) < 0 ? -1 : operation_recover(&op, err);
+}
+
+int operation_begin(struct operation *op, struct vmundo *v, const char *verb, const char *name,
+                    struct vmundo_error *err)
+{
+    AUTO_FREE char *text = NULL;
+    op->v = v;
+    op->verb = verb;
+    op->name = name;
+    if (domain_name_check(name, err) < 0) {
+        if (err)
+            err->code = VMUNDO_USAGE;
+        return -1;
+    }
+    error_clear(err);
+    if (!v->dry_run && lock_domain(v, name, verb, &op->lock, err) < 0)
+        return -1;
+    if (recover_earlier(v, name, err) < 0 || store_get(v, name, &text, err) < 0)
+        return -1;
+    return load_record(text, &op->before, err) < 0 ? error_wrap(err, "%s", name) : 0;
+}
+
+PRINTF_LIKE(2, 3) static void action(const struct operation *op, const char *fmt, ...)
+{
+    char text[2048];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    context_report(op->v, VMUNDO_EVENT_ACTION, op->name, text);
+}
+
+/* The operation as a list of actions, in the order in which they will happen. */
+static void report_actions(const struct operation *op)
+{
+    const struct record *b = op->before, *a = op->after;
+    if (op->old_first)
+        action(op, "remove the branches of %s before the new ones are made: there is no room for both", op->name);
+    for (size_t i = 0; a && i < a->n_branches; i++)
+        if (only_in(a, i, b))
+            action(op, "make the %s branch %s of %s", a->branches[i].driver->name, a->branches[i].path,
+                   a->branches[i].origin);
+    if (ending(op) && b->running)
+        action(op, op->shut_down ? "shut down %s" : "power off %s", op->name);
+    if (starting(op))
+        action(op, "start %s with %s", op->name, a->hypervisor);
+    for (size_t i = 0; op->keep && i < b->n_branches; i++)
+        action(op, "make the changes in %s permanent in %s", b->branches[i].path, b->branches[i].origin);
+    for (size_t i = 0; b && i < b->n_branches; i++)
+        if (only_in(b, i, a))
+            action(op, "remove the branch %s", b->branches[i].path);
+    if (!a)
+        action(op, "forget %s", op->name);
+}
+
+/* ---- PREPARE -------------------------------------------------------------------------------------------------------- */
+
+/* What the records do not say. */
+static int save_options(const struct operation *op, char **ret, struct vmundo_error *err)
+{
+    AUTO_JSON json_t *o = json_pack("{sb sb}", "keep", op->keep, "old_first", op->old_first);
+    char *text = o ? json_text(o, err) : NULL;
+    if (!text)
+        return o ? -1 : error_nomem(err);
+    *ret = text;
+    return 0;
+}
+
+static int load_options(struct operation *op, struct vmundo_error *err)
+{
+    AUTO_JSON json_t *o = NULL;
+    if (json_parse(op->journal.options ? op->journal.options : "{}", "the journal entry", &o, err) < 0)
+        return -1;
+    op->keep = json_opt_bool(o, "keep", false);
+    op->old_first = json_opt_bool(o, "old_first", false);
+    return 0;
+}
+
+static int write_journal(struct operation *op, struct vmundo_error *err)
+{
+    struct store_operation *j = &op->journal;
+    j->stage = STAGE_PREPARE;
+    if (str_copy(op->name, &j->domain, err) < 0 || str_copy(op->verb, &j->verb, err) < 0 ||
+        (op->before && record_to_text(op->before, &j->before, err) < 0) ||
+        (op->after && record_to_text(op->after, &j->after, err) < 0) ||
+        save_options(op, &j->options, err) < 0)
+        return -1;
+    return store_begin(op->v, j, err);
+}
+
+static int make_branches(struct operation *op, struct vmundo_error *err)
+{
+    struct record *a = op->after;
+    for (size_t i = 0; a && i < a->n_branches; i++) {
+        struct mark m = mark_of(op, a);
+        AUTO_LOCK struct lock reading = LOCK_INIT;
+        if (!only_in(a, i, op->before))
+            continue;
+        if (lock_origin(op->v, a->branches[i].origin, false, &reading, err) < 0 ||
+            storage_create(&a->branches[i], &m, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Remove what only `gone` has, compared with `stays` (which may be NULL). */
+static int remove_branches(const struct record *gone, const struct record *stays, struct vmundo_error *err)
+{
+    for (size_t i = 0; gone && i < gone->n_branches; i++)
+        if (only_in(gone, i, stays) && storage_remove(&gone->branches[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+static int shut_down(struct operation *op, struct vmundo_error *err)
+{
+    AUTO_INSTANCE struct instance_ctx c = {0};
+    bool off = false;
+    if (instance_open(op->v, op->before, &c, err) < 0 || hyper_shutdown(&c.i, op->timeout_ms, &off, err) < 0)
+        return -1;
+    if (off || op->force)
+        return 0;
+    return error_set(err, VMUNDO_FAILED,
+                     "%s did not power off within %u s: give it longer with --timeout, or end it with --force", op->name,
+                     op->timeout_ms / 1000);
+}
+
+/* Can the new instance be built while the old one runs? Not where both would write to one disk. */
+static bool is_beside(const struct operation *op, const struct instance_ctx *c)
+{
+    if (!ending(op) || !op->before->running)
+        return true;
+    for (size_t i = 0; i < op->after->n_disks; i++)
+        if (record_disk_is_unprotected(&op->after->disks[i]))
+            return false;
+    return c->i.driver->flags & HYPER_SIDE_BY_SIDE;
+}
+
+static int prepare(struct operation *op, struct vmundo_error *err)
+{
+    const struct record *a = starting(op);
+    context_stage(op->v, op->name, stage_name(STAGE_PREPARE));
+    if (op->old_first)
+        return 0;
+    if (make_branches(op, err) < 0)
+        return -1;
+    if (op->shut_down && op->before->running && shut_down(op, err) < 0)
+        return -1;
+    for (size_t i = 0; op->keep && i < op->before->n_branches; i++)
+        if (storage_keep_check(&op->before->branches[i], err) < 0)
+            return -1;
+    if (!a)
+        return 0;
+    AUTO_INSTANCE struct instance_ctx c = {0};
+    if (instance_prepare(op->v, a, &c, err) < 0)
+        return -1;
+    return is_beside(op, &c) ? hyper_start(&c.i, err) : 0;
+}
+
+/* ---- SWITCH --------------------------------------------------------------------------------------------------------- */
+
+/* The point of no return: from here on the operation is finished, not undone. */
+static int switch_over(struct operation *op, struct vmundo_error *err)
+{
+    struct store_operation *j = &op->journal;
+    AUTO_FREE char *after = NULL;
+    context_stage(op->v, op->name, stage_name(STAGE_SWITCH));
+    if (op->after && record_to_text(op->after, &after, err) < 0)
+        return -1;
+    free(j->after);
+    j->after = TAKE(after);
+    j->stage = STAGE_SWITCH;
+    return store_switched(op->v, j, op->after, err);
+}
+
+static int connect_console(struct operation *op, const struct instance_ctx *c, struct vmundo_error *err)
+{
+    AUTO_CLOSE int fd = -1;
+    if (!op->ret_console)
+        return 0;
+    if (hyper_console(&c->i, &fd, err) < 0)
+        return -1;
+    *op->ret_console = TAKE_FD(fd);
+    return 0;
+}
+
+/* Start it if PREPARE could not or if it was lost since, and let it run. One that has run and ended by itself is left
+ * alone: this may be the second time that we come here. */
+static int start_new(struct operation *op, const struct record *a, struct vmundo_error *err)
+{
+    AUTO_INSTANCE struct instance_ctx c = {0};
+    CLEANUP(hyper_status_clear) struct hyper_status s = {0};
+    if (instance_open(op->v, a, &c, err) < 0 || hyper_state(&c.i, &s, err) < 0)
+        return -1;
+    if (s.power == HYPER_OFF && s.ended)
+        return 0;
+    if (s.power == HYPER_OFF) {
+        instance_clear(&c);
+        if (instance_prepare(op->v, a, &c, err) < 0 || hyper_start(&c.i, err) < 0)
+            return -1;
+    }
+    if (connect_console(op, &c, err) < 0 || hyper_resume(&c.i, err) < 0)
+        return -1;
+    guard_spawn(op->v, a);
+    return 0;
+}
+
+/* Where there is no room for two branches at once: the old ones go, then the new ones are made. The origin is safe either
+ * way, but until the new ones stand there is none. */
+static int replace_branches(struct operation *op, struct vmundo_error *err)
+{
+    return remove_branches(op->before, op->after, err) < 0 ? -1 : make_branches(op, err);
+}
+
+/* The mark from which the database can be rebuilt. */
+static int write_mark(const struct operation *op, struct vmundo_error *err)
+{
+    AUTO_CLOSE int dir = -1;
+    AUTO_FREE char *text = NULL;
+    if (!op->after)
+        return 0;
+    if (record_to_text(op->after, &text, err) < 0 || context_domain_dir(op->v, op->name, true, &dir, err) < 0)
+        return -1;
+    return sys_write_file(dir, "record.json", text, strlen(text), err);
+}
+
+/* ---- COMMIT --------------------------------------------------------------------------------------------------------- */
+
+struct keep_progress {
+    const struct operation *op;
+    const char *origin;
+};
+
+static void tell_progress(void *data, uint64_t done, uint64_t total)
+{
+    const struct keep_progress *k = data;
+    context_progress(k->op->v, k->op->name, k->origin, done, total);
+}
+
+/* That all is merged is noted in the journal before CLEAN begins: a branch that is gone cannot be asked whether it was. */
+static int commit(struct operation *op, struct vmundo_error *err)
+{
+    if (op->journal.stage >= STAGE_CLEAN)
+        return 0;
+    context_stage(op->v, op->name, stage_name(STAGE_COMMIT));
+    for (size_t i = 0; i < op->before->n_branches; i++) {
+        const struct branch *b = &op->before->branches[i];
+        struct keep_progress k = {.op = op, .origin = b->origin};
+        struct progress p = {.fn = tell_progress, .data = &k};
+        AUTO_LOCK struct lock writing = LOCK_INIT;
+        if (lock_origin(op->v, b->origin, true, &writing, err) < 0 || storage_keep(b, &p, err) < 0)
+            return -1;
+    }
+    op->journal.stage = STAGE_CLEAN;
+    return store_switched(op->v, &op->journal, NULL, err);
+}
+
+/* ---- CLEAN ---------------------------------------------------------------------------------------------------------- */
+
+static int remove_domain_dir(const struct operation *op, struct vmundo_error *err)
+{
+    AUTO_CLOSE int domains = openat(op->v->dirfd, "domains", O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (domains < 0)
+        return error_errno(err, errno, "cannot open %s/domains", op->v->state_dir);
+    return sys_remove_tree(domains, op->name, err);
+}
+
+static int clean(struct operation *op, const char *outcome, struct vmundo_error *err)
+{
+    context_stage(op->v, op->name, stage_name(STAGE_CLEAN));
+    if (remove_branches(op->before, op->after, err) < 0)
+        return -1;
+    if (!op->after && remove_domain_dir(op, err) < 0)
+        return -1;
+    return store_finish(op->v, &op->journal, op->after, outcome, NULL, err);
+}
+
+/* ---- the two ways out ------------------------------------------------------------------------------------------------- */
+
+/* The switch is made but the new instance does not start: the domain is then off, on its new branches, rather than
+ * stuck in an operation that can never end. */
+static int settle_for_off(struct operation *op, struct vmundo_error *err)
+{
+    int r = instance_remove(op->v, op->after, err);
+    op->after->running = false;
+    return r;
+}
+
+int operation_finish(struct operation *op, const char *outcome, struct vmundo_error *err)
+{
+    const struct record *old = ending(op), *new = starting(op);
+    struct vmundo_error start = {0};
+    if ((old && instance_remove(op->v, old, err) < 0) || (op->old_first && replace_branches(op, err) < 0) ||
+        (new && start_new(op, new, &start) < 0 && settle_for_off(op, err) < 0) || write_mark(op, err) < 0 ||
+        (op->keep && commit(op, err) < 0) || clean(op, start.code ? "failed" : outcome, err) < 0) {
+        if (err)
+            err->code = VMUNDO_INTERRUPTED;
+        return error_wrap(err, "%s: %s is not finished ('vmundo recover' will try again)", op->name, op->verb);
+    }
+    if (start.code)
+        return error_set(err, VMUNDO_FAILED, "%s: the new branches stand, but it is off, since it could not be started: "
+                         "%s", op->name, start.msg);
+    return 0;
+}
+
+int operation_undo(struct operation *op, const char *why, struct vmundo_error *err)
+{
+    const struct record *new = starting(op);
+    if ((new && instance_remove(op->v, new, err) < 0) || remove_branches(op->after, op->before, err) < 0 ||
+        (!op->before && remove_domain_dir(op, err) < 0) ||
+        store_abandon(op->v, &op->journal, why ? "failed" : "undone", why, err) < 0) {
+        if (err)
+            err->code = VMUNDO_INTERRUPTED;
+        return error_wrap(err, "%s: %s is not undone ('vmundo recover' will try again)", op->name, op->verb);
+    }
+    return 0;
+}
+
+int operation_execute(struct operation *op, struct vmundo_error *err)
+{
+    struct vmundo_error e = {0}, undo = {0};
+    report_actions(op);
+    if (op->v->dry_run)
+        return 0;
+    if (write_journal(op, err) < 0)
+        return -1;
+    if (prepare(op, &e) == 0 && switch_over(op, &e) == 0)
+        return operation_finish(op, "done", err);
+    if (operation_undo(op, e.msg, &undo) < 0)
+        return error_set(err, VMUNDO_INTERRUPTED, "%s; then %s", e.msg, undo.msg);
+    if (err)
+        *err = e;
+    return -1;
+}
+
+int operation_load(struct operation *op, struct vmundo *v, struct store_operation *entry, struct vmundo_error *err)
+{
+    op->v = v;
+    op->journal = *entry;
+    *entry = (struct store_operation){0};
+    op->verb = op->journal.verb;
+    op->name = op->journal.domain;
+    return load_options(op, err) < 0 || load_record(op->journal.before, &op->before, err) < 0 || load_record(op->journal.after, &op->after, err) < 0
+               ? -1
+               : 0;
+}
+
+int operation_recover(struct operation *op, struct vmundo_error *err)
+{
+    if (op->journal.stage >= STAGE_SWITCH)
+        return operation_finish(op, "recovered", err);
+    return operation_undo(op, NULL, err);
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * query.c: the looking half of the public interface. Whether a domain runs, how full its branches are and whether its
+ * origins changed is asked of the hypervisor and the storage, never taken from a record.
+ */
+#include "core/guard.h"
+#include "core/instance.h"
+#include "core/plan.h"
+#include "core/store.h"
+#include "util/cleanup.h"
+
+static void free_disks(struct vmundo_disk *disks, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        char *texts[] = {disks[i].vdev, disks[i].origin, disks[i].format, disks[i].driver, disks[i].why,
+                         disks[i].cost, disks[i].cannot, disks[i].branch, disks[i].consistency, disks[i].health};
+        for (size_t k = 0; k < ARRAY_SIZE(texts); k++)
+            free(texts[k]);
+    }
+    free(disks);
+}
+
+void vmundo_domain_free(struct vmundo_domain *d)
+{
+    if (!d)
+        return;
+    free_disks(d->disks, d->n_disks);
+    free(d->name);
+    free(d->state);
+    free(d->detail);
+    free(d->hypervisor);
+    free(d->config);
+    free(d->console_log);
+    *d = (struct vmundo_domain){0};
+}
+
+void vmundo_domains_free(struct vmundo_domains *d)
+{
+    for (size_t i = 0; d && i < d->n_domains; i++)
+        vmundo_domain_free(&d->domains[i]);
+    if (d) {
+        free(d->domains);
+        *d = (struct vmundo_domains){0};
+    }
+}
+
+void vmundo_plan_free(struct vmundo_plan *p)
+{
+    if (!p)
+        return;
+    free_disks(p->disks, p->n_disks);
+    free(p->name);
+    free(p->hypervisor);
+    free(p->hypervisor_why);
+    strv_free_items(p->ignored);
+    strv_free_items(p->warnings);
+    *p = (struct vmundo_plan){0};
+}
+
+void vmundo_log_free(struct vmundo_log *log)
+{
+    for (size_t i = 0; log && i < log->n_entries; i++) {
+        free(log->entries[i].domain);
+        free(log->entries[i].operation);
+        free(log->entries[i].outcome);
+        free(log->entries[i].message);
+    }
+    if (log) {
+        free(log->entries);
+        *log = (struct vmundo_log){0};
+    }
+}
+
+/* ---- state -------------------------------------------------------------------------------------------------------- */
+
+static const char *power_name(const struct hyper_status *s)
+{
+    if (s->power == HYPER_RUNNING)
+        return "running";
+    if (s->power == HYPER_PAUSED)
+        return "paused";
+    return s->ended && strstr(s->ended, "crash") ? "crashed" : "off";
+}
+
+/* What the hypervisor says of the instance of r, into d; closely: it may ask the running process. */
+static int ask_hypervisor(const struct vmundo *v, const struct record *r, bool closely, struct vmundo_domain *d,
+                          struct vmundo_error *err)
+{
+    AUTO_INSTANCE struct instance_ctx c = {0};
+    CLEANUP(hyper_status_clear) struct hyper_status s = {0};
+    if (instance_open(v, r, &c, err) < 0)
+        return -1;
+    d->console_log = TAKE(c.console_log);
+    if (!r->running)
+        return str_copy("off", &d->state, err);
+    if ((closely ? hyper_state(&c.i, &s, err) : hyper_glance(&c.i, &s, err)) < 0)
+        return -1;
+    d->pid = s.pid;
+    d->started = s.since;
+    AUTO_FREE char *guarded = NULL;
+    if (s.power == HYPER_PAUSED && guard_reason(v, r->name, &guarded, err) < 0)
+        return -1;
+    const char *detail = guarded ? guarded : s.ended;
+    if (s.unwatched)
+        detail = "its monitor is gone: 'vmundo recover' starts a new one";
+    else if (s.power == HYPER_OFF && !detail)
+        detail = "it was running when the host went down";
+    return str_copy(power_name(&s), &d->state, err) < 0 ? -1 : str_copy(detail, &d->detail, err);
+}
+
+static int say_interrupted(struct vmundo_domain *d, const char *verb, struct vmundo_error *err)
+{
+    free(d->state);
+    free(d->detail);
+    d->state = d->detail = NULL;
+    d->detail = str_printf(err, "'%s' is under way, or was cut off ('vmundo recover' then finishes it)", verb);
+    return !d->detail ? -1 : str_copy("unfinished", &d->state, err);
+}
+
+static int describe_row(const struct vmundo *v, const struct store_domain *row, struct vmundo_domain *d,
+                        struct vmundo_error *err)
+{
+    d->generation = row->generation;
+    d->created = row->created_ms / 1000;
+    if (str_copy(row->name, &d->name, err) < 0 || str_copy(row->hypervisor, &d->hypervisor, err) < 0 ||
+        str_copy(row->config, &d->config, err) < 0)
+        return -1;
+    struct record r = {.name = row->name, .hypervisor = row->hypervisor, .instance = row->instance,
+                       .running = row->running};
+    if (!row->pending)
+        return ask_hypervisor(v, &r, false, d, err);
+    return say_interrupted(d, row->pending, err);
+}
+
+int vmundo_list(struct vmundo *v, struct vmundo_domains *ret, struct vmundo_error *err)
+{
+    struct store_domain *rows = NULL;
+    size_t n = 0;
+    if (store_list(v, &rows, &n, err) < 0)
+        return -1;
+    CLEANUP(vmundo_domains_free) struct vmundo_domains list = {.domains = calloc(n + 1, sizeof(*list.domains))};
+    int r = list.domains ? 0 : error_nomem(err);
+    while (r == 0 && list.n_domains < n) {
+        r = describe_row(v, &rows[list.n_domains], &list.domains[list.n_domains], err);
+        list.n_domains++;
+    }
+    store_domains_free(rows, n);
+    if (r < 0)
+        return -1;
+    *ret = list;
+    list = (struct vmundo_domains){0};
+    return 0;
+}
+
+/* ---- disks -------------------------------------------------------------------------------------------------------- */
+
+static int describe_disk(const struct record *r, const struct record_disk *d, struct vmundo_disk *ret,
+                         struct vmundo_error *err)
+{
+    const struct branch *b = d->branch >= 0 ? &r->branches[d->branch] : NULL;
+    ret->readonly = d->readonly;
+    ret->cdrom = d->cdrom;
+    if (str_copy(d->vdev, &ret->vdev, err) < 0 || str_copy(d->target, &ret->origin, err) < 0 ||
+        str_copy(d->format, &ret->format, err) < 0 || str_copy(d->why, &ret->why, err) < 0 ||
+        str_copy(d->cost, &ret->cost, err) < 0 || str_copy(d->cannot, &ret->cannot, err) < 0)
+        return -1;
+    if (!b)
+        return 0;
+    bool block;
+    AUTO_FREE char *format = NULL;
+    return str_copy(b->driver->name, &ret->driver, err) < 0 || str_copy(b->consistency, &ret->consistency, err) < 0 ||
+                   storage_locate(b, d->inside, &ret->branch, &format, &block, err) < 0
+               ? -1
+               : 0;
+}
+
+/* How the branch is now. What cannot be found out is said in health, it does not fail the whole status. */
+static int inspect_disk(const struct record *r, const struct record_disk *d, struct vmundo_disk *ret,
+                        struct vmundo_error *err)
+{
+    CLEANUP(branch_status_clear) struct branch_status s = {0};
+    CLEANUP(stack_clear) struct stack stack = {0};
+    struct vmundo_error e = {0};
+    if (d->target && stack_resolve(d->target, &stack, NULL) == 0)
+        ret->size = str_eq(d->format, "raw") ? stack.size : storage_image_size(stack.path, d->format);
+    if (d->branch < 0)
+        return 0;
+    const struct branch *b = &r->branches[d->branch];
+    if (storage_inspect(b, &s, &e) < 0)
+        return str_copy(e.msg, &ret->health, err);
+    AUTO_FREE char *what = NULL;
+    if (storage_changed(b, &ret->origin_changed, &what, &e) < 0)
+        ret->origin_changed = true;
+    ret->used = s.used;
+    return str_copy(s.exists ? s.health : "gone", &ret->health, err);
+}
+
+static int describe_disks(const struct record *r, bool closely, struct vmundo_disk **ret, size_t *ret_n,
+                          struct vmundo_error *err)
+{
+    struct vmundo_disk *disks = calloc(r->n_disks + 1, sizeof(*disks));
+    if (!disks)
+        return error_nomem(err);
+    for (size_t i = 0; i < r->n_disks; i++)
+        if (describe_disk(r, &r->disks[i], &disks[i], err) < 0 ||
+            (closely && inspect_disk(r, &r->disks[i], &disks[i], err) < 0)) {
+            free_disks(disks, r->n_disks);
+            return -1;
+        }
+    *ret = disks;
+    *ret_n = r->n_disks;
+    return 0;
+}
+
+static uint64_t total_used(const struct record *r)
+{
+    uint64_t used = 0;
+    for (size_t i = 0; i < r->n_branches; i++) {
+        CLEANUP(branch_status_clear) struct branch_status s = {0};
+        if (storage_inspect(&r->branches[i], &s, NULL) == 0)
+            used += s.used;
+    }
+    return used;
+}
+
+int vmundo_status(struct vmundo *v, const char *name, struct vmundo_domain *ret, struct vmundo_error *err)
+{
+    AUTO_FREE char *text = NULL;
+    CLEANUP(record_clear) struct record r = {0};
+    CLEANUP(store_operation_clear) struct store_operation pending = {0};
+    CLEANUP(vmundo_domain_free) struct vmundo_domain d = {0};
+    if (store_get(v, name, &text, err) < 0 || store_unfinished(v, name, 0, &pending, err) < 0)
+        return -1;
+    if (!text)
+        return error_set(err, VMUNDO_NOT_FOUND, "there is no domain '%.63s': 'vmundo list' shows those that there are",
+                         name);
+    if (record_from_text(text, &r, err) < 0)
+        return error_wrap(err, "%s", name);
+    d.generation = r.generation;
+    d.created = r.created_ms / 1000;
+    d.used = total_used(&r);
+    if (str_copy(r.name, &d.name, err) < 0 || str_copy(r.hypervisor, &d.hypervisor, err) < 0 ||
+        str_copy(r.config_path, &d.config, err) < 0 || describe_disks(&r, true, &d.disks, &d.n_disks, err) < 0 ||
+        ask_hypervisor(v, &r, true, &d, err) < 0 || (pending.id && say_interrupted(&d, pending.verb, err) < 0))
+        return -1;
+    *ret = d;
+    d = (struct vmundo_domain){0};
+    return 0;
+}
+
+int vmundo_plan(struct vmundo *v, const struct vmundo_run_options *options, struct vmundo_plan *ret,
+                struct vmundo_error *err)
+{
+    AUTO_PLAN struct plan plan = {0};
+    CLEANUP(vmundo_plan_free) struct vmundo_plan p = {0};
+    if (plan_make(v, options, &plan, err) < 0 ||
+        describe_disks(&plan.record, false, &p.disks, &p.n_disks, err) < 0)
+        return -1;
+    p.name = TAKE(plan.record.name);
+    p.hypervisor = TAKE(plan.record.hypervisor);
+    p.hypervisor_why = TAKE(plan.hypervisor_why);
+    p.ignored = strv_steal(&plan.ignored);
+    p.warnings = strv_steal(&plan.warnings);
+    *ret = p;
+    p = (struct vmundo_plan){0};
+    return 0;
+}
+
+int vmundo_log(struct vmundo *v, const char *name, unsigned limit, struct vmundo_log *ret, struct vmundo_error *err)
+{
+    return store_log(v, name, limit, ret, err);
+}
+
+const char *const *vmundo_storage_names(void)
+{
+    static const char *names[16];
+    const struct storage_driver *const *d = storage_drivers();
+    for (size_t n = 0; *d && n < ARRAY_SIZE(names) - 1; d++)
+        if (!((*d)->flags & STORAGE_NEVER_IMPLICIT))
+            names[n++] = (*d)->name;
+    return names;
+}
+
+const char *const *vmundo_hypervisor_names(void)
+{
+    static const char *names[16];
+    const struct hyper_driver *const *d = hyper_drivers();
+    for (size_t n = 0; *d && n < ARRAY_SIZE(names) - 1; d++)
+        if (!((*d)->flags & HYPER_NEVER_IMPLICIT))
+            names[n++] = (*d)->name;
+    return names;
+}

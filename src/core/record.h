@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * record.h: all that vmundo knows of a domain, as one value.
+ *
+ * An operation is the step from one record to another (operation.h); the store keeps records as JSON. What is true of
+ * the world (does it run, how full is the branch) is never in a record: that is asked when it matters.
+ */
+#ifndef CORE_RECORD_H
+#define CORE_RECORD_H
+
+#include "config/domain.h"
+#include "storage/storage.h"
+
+struct record_disk {
+    char *vdev;
+    char *target;            /* the user's, absolute; NULL: empty drive */
+    char *format;            /* the user's */
+    bool readonly, cdrom;
+    int64_t branch;          /* index into record.branches, -1: passed through */
+    char *inside;            /* path in the branch's file system, NULL: the branch is the disk */
+    char *why, *cost, *cannot;
+};
+
+struct record {
+    char *name;
+    char *config_path;       /* the user's file */
+    char *config_text;       /* its bytes at run; later changes to the file do not count */
+    char *hypervisor;
+    char *accel, *net;       /* as asked for, or NULL */
+    uint64_t generation;     /* of the branches */
+    uint64_t instance;       /* number of the last start, 0: never started */
+    bool running;            /* it was left running: instance is the one, unless it ended by itself */
+    int64_t created_ms;
+    struct record_disk *disks;
+    size_t n_disks;
+    struct branch *branches;
+    size_t n_branches;
+};
+
+void record_clear(struct record *r);
+int record_to_text(const struct record *r, char **ret, struct vmundo_error *err);
+int record_from_text(const char *text, struct record *ret, struct vmundo_error *err);
+int record_copy(const struct record *r, struct record *ret, struct vmundo_error *err);
+
+/* Does the domain write to this disk's origin itself? */
+bool record_disk_is_unprotected(const struct record_disk *d);
+
+/* Does r (may be NULL) have a branch at this path? */
+bool record_has_branch(const struct record *r, const char *path);
+
+#endif

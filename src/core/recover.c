@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * recover.c: bring the state in line with what was meant and what is there. In this order: a damaged database is put
+ * aside and rebuilt from the records beside it; unfinished operations are finished or undone; running instances that
+ * lost their monitor get a new one; what belongs to nobody is removed. Each step finds nothing to do the second time.
+ */
+#include "core/guard.h"
+#include "core/instance.h"
+#include "core/operation.h"
+#include "util/cleanup.h"
+#include "util/sys.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+
+static void cleanup_vmundo(struct vmundo **v)
+{
+    vmundo_close(*v);
+}
+
+static void cleanup_dir(DIR **d)
+{
+    if (*d)
+        closedir(*d);
+}
+
+/* Names of the folders in domains/. */
+static int domain_folders(const struct vmundo *v, struct strv *ret, struct vmundo_error *err)
+{
+    if (v->dirfd < 0)
+        return 0;
+    int fd = openat(v->dirfd, "domains", O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    CLEANUP(cleanup_dir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d)
+        return error_errno(err, errno, "cannot read %s/domains", v->state_dir);
+    for (struct dirent *e = readdir(d); e; e = readdir(d))
+        if (vmundo_name_is_valid(e->d_name) && strv_add(ret, e->d_name, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int open_or_rebuild(struct vmundo *v, bool *ret_rebuilt, struct vmundo_error *err)
+{
+    struct vmundo_error e = {0};
+    if (store_open(v, &e) == 0 && store_check(v, &e) == 0)
+        return 0;
+    if (e.errnum != EUCLEAN) {
+        if (err)
+            *err = e;
+        return -1;
+    }
+    context_report(v, VMUNDO_EVENT_WARNING, NULL, e.msg);
+    if (v->dry_run)
+        return error_set(err, VMUNDO_FAILED, "the state database is damaged: recover without --dry-run rebuilds it");
+    *ret_rebuilt = true;
+    v->rebuilding = true;
+    return store_put_aside(v, err) < 0 ? -1 : store_open(v, err);
+}
+
+/* A folder with a record but no row: the row was lost with the database. */
+static int import_record(struct vmundo *v, const char *name, int dir, unsigned *count, struct vmundo_error *err)
+{
+    AUTO_FREE char *text = NULL;
+    CLEANUP(record_clear) struct record r = {0};
+    if (sys_read_file(dir, "record.json", 4 << 20, &text, NULL, NULL) < 0)
+        return 0;
+    if (record_from_text(text, &r, err) < 0 || !str_eq(r.name, name)) {
+        context_report(v, VMUNDO_EVENT_WARNING, name, "its record.json is damaged: left as it is");
+        return 0;
+    }
+    ++*count;
+    AUTO_FREE char *told = str_printf(err, "%s: rebuilt from %s/domains/%s/record.json", name, v->state_dir, name);
+    context_report(v, VMUNDO_EVENT_ACTION, name, told);
+    return v->dry_run ? 0 : store_put(v, &r, err);
+}
+
+/* Interrupted before the end, it is done again from the beginning. */
+static int import_records(struct vmundo *v, unsigned *count, struct vmundo_error *err)
+{
+    AUTO_STRV struct strv names = {0};
+    if (store_records(v, &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.n; i++) {
+        AUTO_CLOSE int dir = -1;
+        if (context_domain_dir(v, names.items[i], false, &dir, err) < 0 ||
+            import_record(v, names.items[i], dir, count, err) < 0)
+            return -1;
+    }
+    return store_rebuilt(v, err);
+}
+
+static int recover_operation(struct vmundo *v, struct store_operation *entry, unsigned *count,
+                             struct vmundo_error *err)
+{
+    AUTO_OPERATION struct operation op = OPERATION_INIT;
+    AUTO_FREE char *told = str_printf(err, "%s the interrupted %s",
+                                      entry->stage >= STAGE_SWITCH ? "finish" : "undo", entry->verb);
+    struct vmundo_error busy = {0};
+    if (!v->dry_run && lock_domain(v, entry->domain, "recover", &op.lock, &busy) < 0) {
+        if (busy.code == VMUNDO_CONFLICT) /* not interrupted: it is under way */
+            return 0;
+        *err = busy;
+        return -1;
+    }
+    ++*count;
+    context_report(v, VMUNDO_EVENT_ACTION, entry->domain, told);
+    if (v->dry_run)
+        return 0;
+    /* Between the query and the lock its owner may have finished it. */
+    int64_t id = entry->id;
+    AUTO_FREE char *name = str_printf(err, "%s", entry->domain);
+    store_operation_clear(entry);
+    if (!name || store_unfinished(v, name, id - 1, entry, err) < 0)
+        return -1;
+    if (entry->id != id) {
+        --*count;
+        return 0;
+    }
+    return operation_load(&op, v, entry, err) < 0 ? -1 : operation_recover(&op, err);
+}
+
+/* One that cannot be recovered does not keep the others from it. */
+static int recover_operations(struct vmundo *v, unsigned *count, struct vmundo_error *err)
+{
+    struct vmundo_error first = {0};
+    for (int64_t id = 0;;) {
+        CLEANUP(store_operation_clear) struct store_operation entry = {0};
+        struct vmundo_error e = {0};
+        if (store_unfinished(v, NULL, id, &entry, err) < 0)
+            return -1;
+        if (entry.id == 0)
+            break;
+        id = entry.id;
+        if (recover_operation(v, &entry, count, &e) < 0) {
+            context_report(v, VMUNDO_EVENT_WARNING, NULL, e.msg);
+            if (!first.code)
+                first = e;
+        }
+    }
+    if (first.code && err)
+        *err = first;
+    return first.code ? -1 : 0;
+}
+
+static int rewatch(struct vmundo *v, const char *name, const char *text, unsigned *count, struct vmundo_error *err)
+{
+    CLEANUP(record_clear) struct record r = {0};
+    AUTO_INSTANCE struct instance_ctx c = {0};
+    CLEANUP(hyper_status_clear) struct hyper_status s = {0};
+    if (record_from_text(text, &r, err) < 0)
+        return error_wrap(err, "%s", name);
+    if (!r.running)
+        return 0;
+    if (instance_open(v, &r, &c, err) < 0 || hyper_state(&c.i, &s, err) < 0)
+        return -1;
+    if (s.power != HYPER_OFF && !v->dry_run)
+        guard_spawn(v, &r);
+    if (!s.unwatched)
+        return 0;
+    ++*count;
+    context_report(v, VMUNDO_EVENT_ACTION, name, "start a new monitor for the running domain");
+    return v->dry_run ? 0 : hyper_rewatch(&c.i, err);
+}
+
+static int remove_folder(struct vmundo *v, const char *name, unsigned *count, struct vmundo_error *err)
+{
+    ++*count;
+    context_report(v, VMUNDO_EVENT_ACTION, name, "remove its empty folder");
+    if (v->dry_run)
+        return 0;
+    AUTO_CLOSE int domains = openat(v->dirfd, "domains", O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (domains < 0)
+        return error_errno(err, errno, "cannot open %s/domains", v->state_dir);
+    return sys_remove_tree(domains, name, err);
+}
+
+/* Look after one folder of domains/, whose operations (if any) are recovered. */
+static int tend(struct vmundo *v, const char *name, unsigned *count, struct vmundo_error *err)
+{
+    AUTO_LOCK struct lock lock = LOCK_INIT;
+    AUTO_FREE char *text = NULL;
+    AUTO_CLOSE int dir = -1;
+    CLEANUP(store_operation_clear) struct store_operation entry = {0};
+    unsigned before = *count;
+    if (!v->dry_run && lock_domain(v, name, "recover", &lock, NULL) < 0)
+        return 0;
+    if (store_unfinished(v, name, 0, &entry, err) < 0 || store_get(v, name, &text, err) < 0)
+        return -1;
+    if (entry.id)
+        return 0;
+    if (text)
+        return rewatch(v, name, text, count, err);
+    if (context_domain_dir(v, name, false, &dir, err) < 0 || import_record(v, name, dir, count, err) < 0)
+        return -1;
+    if (*count > before || faccessat(dir, "record.json", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return 0;
+    return remove_folder(v, name, count, err);
+}
+
+int vmundo_recover(const struct vmundo_options *options, unsigned *ret_done, struct vmundo_error *err)
+{
+    CLEANUP(cleanup_vmundo) struct vmundo *v = NULL;
+    AUTO_STRV struct strv folders = {0};
+    struct vmundo_error e = {0}, *errp = err ? err : &e;
+    bool rebuilt = false;
+    unsigned done = 0;
+    if (context_open_dir(options, &v, errp) < 0 || open_or_rebuild(v, &rebuilt, errp) < 0)
+        return -1;
+    if (rebuilt && import_records(v, &done, errp) < 0)
+        return -1;
+    int r = recover_operations(v, &done, errp);
+    if (domain_folders(v, &folders, errp) < 0)
+        return -1;
+    for (size_t i = 0; i < folders.n; i++)
+        if (tend(v, folders.items[i], &done, errp) < 0)
+            r = -1;
+    if (!v->dry_run && lock_sweep(v, &done, errp) < 0)
+        return -1;
+    if (r < 0)
+        return -1;
+    *ret_done = done + rebuilt;
+    return 0;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * store.h: the state database (SQLite, WAL, synchronous=FULL): what a call here has answered with success survives a
+ * power cut. Three kinds of rows: domains, journal entries of unfinished operations, and the same entries as the log
+ * once they are finished.
+ */
+#ifndef CORE_STORE_H
+#define CORE_STORE_H
+
+#include "core/context.h"
+#include "util/str.h"
+
+/* Version of the schema, PRAGMA user_version. */
+#define STORE_VERSION 1
+
+/* A row of the domain table; text is the record as JSON, NULL in listings. */
+struct store_domain {
+    char *name, *hypervisor, *config, *text;
+    uint64_t generation, instance;
+    bool running;
+    int64_t created_ms;
+    char *pending;           /* verb of an unfinished operation, NULL: none */
+};
+
+/* A journal entry. before and after are records as JSON, NULL: no such domain. */
+struct store_operation {
+    int64_t id;
+    char *domain, *verb;
+    int stage;
+    char *before, *after;
+    char *options;           /* what redoing it needs to know beyond the records, JSON */
+};
+
+/* Errors: VMUNDO_FAILED; errnum is EUCLEAN for a database that is damaged, or is not there although there are records of
+ * domains (the message then points to recover), ENOTSUP for one of a newer version. With v->rebuilding a new one is made,
+ * which counts as damaged until store_rebuilt(). */
+int store_open(struct vmundo *v, struct vmundo_error *err);
+int store_rebuilt(struct vmundo *v, struct vmundo_error *err);
+/* Names of the folders in domains/ that hold a record. */
+int store_records(const struct vmundo *v, struct strv *ret, struct vmundo_error *err);
+void store_close(struct vmundo *v);
+/* Rename the database aside (state.db.damaged-N). */
+int store_put_aside(struct vmundo *v, struct vmundo_error *err);
+/* PRAGMA integrity_check: success, or EUCLEAN. */
+int store_check(struct vmundo *v, struct vmundo_error *err);
+
+/* *ret_text NULL: no such domain. The caller frees it. */
+int store_get(struct vmundo *v, const char *name, char **ret_text, struct vmundo_error *err);
+/* All rows by name, without text; the caller frees with store_domains_free. */
+int store_list(struct vmundo *v, struct store_domain **ret, size_t *ret_n, struct vmundo_error *err);
+void store_domains_free(struct store_domain *rows, size_t n);
+
+/* Journal. begin: op->id is filled in. switched: the record takes effect (after, unless NULL) together with the stage,
+ * in one transaction. finish: the record takes effect for good (after NULL: the domain is deleted), the entry becomes a
+ * log line with outcome and message. abandon: it never happened. */
+struct record;
+int store_begin(struct vmundo *v, struct store_operation *op, struct vmundo_error *err);
+int store_switched(struct vmundo *v, const struct store_operation *op, const struct record *after,
+                   struct vmundo_error *err);
+int store_finish(struct vmundo *v, const struct store_operation *op, const struct record *after, const char *outcome,
+                 const char *message, struct vmundo_error *err);
+int store_abandon(struct vmundo *v, const struct store_operation *op, const char *outcome, const char *message,
+                  struct vmundo_error *err);
+
+/* The unfinished operation of a domain, or with name NULL the oldest of any with id > after_id. ret->id 0: none. */
+int store_unfinished(struct vmundo *v, const char *name, int64_t after_id, struct store_operation *ret,
+                     struct vmundo_error *err);
+void store_operation_clear(struct store_operation *op);
+
+/* A line of the log that is no operation: something was noticed or done by itself. */
+int store_note(struct vmundo *v, const char *domain, const char *what, const char *outcome, const char *message,
+               struct vmundo_error *err);
+
+/* Put a record in as it is, outside any operation (recover's rebuilding). */
+int store_put(struct vmundo *v, const struct record *r, struct vmundo_error *err);
+
+/* vmundo_log() */
+int store_log(struct vmundo *v, const char *name, unsigned limit, struct vmundo_log *ret, struct vmundo_error *err);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * hyper.h: the contract between the engine and hypervisor drivers.
+ *
+ * An *instance* is one start of a domain. It has a private directory (mode 0700) that core makes before start and
+ * removes after destroy; whatever the driver must find again (sockets, the monitor's lock, how it ended) lies there,
+ * and everything there is relative to that directory, so that a long path is no obstacle. An instance is found again by
+ * another process from struct instance alone. The driver never believes a file over the real thing: a pid counts only
+ * with its start time, a monitor lives if it holds its lock.
+ *
+ * Every callback is idempotent. start on a running instance, resume on one that runs, destroy of one that is gone: all
+ * succeed. On failure start leaves no process behind.
+ *
+ * Only start needs the whole of instance.domain; for all other callbacks its name alone may be filled in.
+ *
+ * A guest that ends by itself leaves its branches as they are; state() then says how it ended.
+ */
+#ifndef HYPER_HYPER_H
+#define HYPER_HYPER_H
+
+#include "config/domain.h"
+#include "util/error.h"
+#include "util/str.h"
+
+#include <stdint.h>
+
+enum hyper_flags {
+    /* start can build an instance, paused, while another instance of the same domain still runs: rollback then builds
+     * the new one before it gives up the old. Where that cannot be (no memory for both, a device that there is one of)
+     * start succeeds and does nothing: state says off, and core starts it when the old one is gone. */
+    HYPER_SIDE_BY_SIDE = 1,
+    HYPER_NEVER_IMPLICIT = 2,
+};
+
+struct hyper_options {
+    const char *accel;       /* "kvm", "tcg", NULL: kvm where the CPU has it */
+    const char *net;         /* "bridge", "user", "none", NULL: bridge */
+};
+
+struct instance {
+    const struct hyper_driver *driver;
+    const struct domain *domain;     /* disks point at branches already */
+    const char *config;              /* the rewritten xl.cfg */
+    const char *dir;                 /* the private directory, absolute */
+    const char *console_log;         /* appended to, absolute */
+    struct hyper_options options;
+};
+
+enum hyper_power { HYPER_OFF, HYPER_RUNNING, HYPER_PAUSED };
+
+struct hyper_status {
+    enum hyper_power power;
+    pid_t pid;               /* of the hypervisor's process for it, 0: none */
+    int64_t since;           /* start, seconds since the epoch; 0: unknown */
+    char *ended;             /* HYPER_OFF after it ran: "guest powered off", "guest crashed", "qemu-system-x86_64 was
+                              * killed by signal 9"; HYPER_PAUSED: the guest has ended and on_…="preserve" keeps it;
+                              * else NULL */
+    bool unwatched;          /* it runs but its monitor is gone */
+};
+
+struct hyper_driver {
+    const char *name;
+    unsigned flags;
+
+    /* Can this driver be used here (program, privileges)? VMUNDO_FAILED with what to install. Looks only. */
+    int (*available)(struct vmundo_error *err);
+
+    /* Can it run this domain? Errors say what it lacks. Adds to ignored, as "key: why", the configuration keys without
+     * effect here. Looks only. */
+    int (*check)(const struct domain *d, const struct hyper_options *o, struct strv *ignored,
+                 struct vmundo_error *err);
+
+    /* Start it, paused, ready to run: when this returns the hypervisor holds all it needs. */
+    int (*start)(const struct instance *i, struct vmundo_error *err);
+
+    int (*resume)(const struct instance *i, struct vmundo_error *err);
+    int (*pause)(const struct instance *i, struct vmundo_error *err);
+
+    /* Ask the guest to power off and wait. *ret_off false: the time is up and it still runs. */
+    int (*shutdown)(const struct instance *i, unsigned timeout_ms, bool *ret_off, struct vmundo_error *err);
+
+    /* End it now, and return when it no longer touches its disks and nothing of it is left but its directory. */
+    int (*destroy)(const struct instance *i, struct vmundo_error *err);
+
+    int (*state)(const struct instance *i, struct hyper_status *ret, struct vmundo_error *err);
+
+    /* As state, from what costs next to nothing and cannot hang, for lists: ≤ 0.2 ms. What a guest did in the last
+     * milliseconds may not show yet. May be missing: then state is used. */
+    int (*glance)(const struct instance *i, struct hyper_status *ret, struct vmundo_error *err);
+
+    /* Pause it for at most ms, with a watcher that outlives us: it runs again when it is released, when *ret_fd (the
+     * caller's) is closed, when the time is up, and when we are killed. One that is paused already is left so by all of
+     * these. May be missing. Errors: VMUNDO_CONFLICT it is off, or held by somebody else. */
+    int (*hold)(const struct instance *i, unsigned ms, int *ret_fd, struct vmundo_error *err);
+
+    /* Let it run again; fd is closed in any case. *ret_held: it was paused all the time until now. */
+    int (*release)(int fd, bool *ret_held, struct vmundo_error *err);
+
+    /* Connect to the serial console. Errors: VMUNDO_CONFLICT another client has it, or the domain is off. */
+    int (*console)(const struct instance *i, int *ret_fd, struct vmundo_error *err);
+
+    /* A running instance without a monitor gets a new one. May be missing. */
+    int (*rewatch)(const struct instance *i, struct vmundo_error *err);
+
+    /* Is a domain of this name running that is not ours? *ret false where that cannot be. May be missing. */
+    int (*name_taken)(const char *name, bool *ret, struct vmundo_error *err);
+
+    /* Is the file or device at path a disk of a domain that runs, ours or not? *ret_who says of which ("disk xvda of the
+     * running domain web"), the caller's; NULL: of none. Only has to see what the host's processes, mounts and loop
+     * devices do not show. May be missing. */
+    int (*disk_in_use)(const char *path, char **ret_who, struct vmundo_error *err);
+};
+
+/* Known drivers, NULL-terminated. */
+const struct hyper_driver *const *hyper_drivers(void);
+const struct hyper_driver *hyper_find(const char *name);
+
+/* The driver asked for, or by default xen in a Xen control domain and qemu elsewhere. *ret_why says which, the
+ * caller's. Errors: VMUNDO_USAGE no such driver, VMUNDO_FAILED not usable here. */
+int hyper_choose(const char *name, const struct hyper_driver **ret, char **ret_why, struct vmundo_error *err);
+
+/* Checked calls, as in storage.h. */
+int hyper_check(const struct hyper_driver *h, const struct domain *d, const struct hyper_options *o,
+                struct strv *ignored, struct vmundo_error *err);
+int hyper_start(const struct instance *i, struct vmundo_error *err);
+int hyper_resume(const struct instance *i, struct vmundo_error *err);
+int hyper_pause(const struct instance *i, struct vmundo_error *err);
+int hyper_shutdown(const struct instance *i, unsigned timeout_ms, bool *ret_off, struct vmundo_error *err);
+int hyper_destroy(const struct instance *i, struct vmundo_error *err);
+int hyper_state(const struct instance *i, struct hyper_status *ret, struct vmundo_error *err);
+int hyper_glance(const struct instance *i, struct hyper_status *ret, struct vmundo_error *err);
+int hyper_hold(const struct instance *i, unsigned ms, int *ret_fd, struct vmundo_error *err);
+int hyper_release(const struct hyper_driver *h, int fd, bool *ret_held, struct vmundo_error *err);
+int hyper_console(const struct instance *i, int *ret_fd, struct vmundo_error *err);
+int hyper_rewatch(const struct instance *i, struct vmundo_error *err);
+int hyper_name_taken(const struct hyper_driver *h, const char *name, bool *ret, struct vmundo_error *err);
+/* Asks all drivers that can be used here. */
+int hyper_disk_in_use(const char *path, char **ret_who, struct vmundo_error *err);
+void hyper_status_clear(struct hyper_status *s);
+
+#endif

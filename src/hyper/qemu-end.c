@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * qemu-end.c: ending an instance, from whatever is left of it. First the monitor, so that it starts nothing any more;
+ * its lock is then ours, so that nobody else does; then QEMU. Each is dead when its lock is free and its pidfd says so.
+ */
+#include "hyper/qemu.h"
+#include "hyper/rundir.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+
+#define PATIENCE_MS 10000u
+
+/* ---- which process ---------------------------------------------------------------------------------------------- */
+
+static void cleanup_closedir(DIR **d)
+{
+    if (*d)
+        closedir(*d);
+}
+
+/* Does the process have this file open, and hold the lock? proc(5) on fdinfo. Others only look at the lock. */
+static bool holds_lock(const char *pid, const struct stat *file)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
+    CLEANUP(cleanup_closedir) DIR *d = opendir(path);
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        struct stat st;
+        if (!isdigit((unsigned char)e->d_name[0]) || fstatat(dirfd(d), e->d_name, &st, 0) < 0 ||
+            st.st_dev != file->st_dev || st.st_ino != file->st_ino)
+            continue;
+        AUTO_FREE char *info = NULL;
+        snprintf(path, sizeof(path), "/proc/%.20s/fdinfo/%.20s", pid, e->d_name);
+        if (sys_read_file(AT_FDCWD, path, 65536, &info, NULL, NULL) == 0 && strstr(info, "OFDLCK"))
+            return true;
+    }
+    return false;
+}
+
+/* The process that holds QEMU's lock, when no file says which it is. */
+static int search_holder(int dirfd)
+{
+    struct stat file;
+    if (fstatat(dirfd, RUNDIR_QEMU_LOCK, &file, 0) < 0) {
+        errno = ESRCH;
+        return -1;
+    }
+    CLEANUP(cleanup_closedir) DIR *proc = opendir("/proc");
+    for (const struct dirent *e; proc && (e = readdir(proc));) {
+        struct sys_process p;
+        pid_t pid = isdigit((unsigned char)e->d_name[0]) ? (pid_t)atoi(e->d_name) : 0;
+        if (pid > 0 && holds_lock(e->d_name, &file) && sys_process_of(pid, &p) == 0)
+            return sys_process_open(&p);
+    }
+    errno = ESRCH;
+    return -1;
+}
+
+int qemu_pidfd(int dirfd)
+{
+    AUTO_JSON json_t *o = NULL;
+    struct sys_process p;
+    int fd = -1;
+    if (rundir_get(dirfd, RUNDIR_QEMU_PID, &o, NULL) == 0 && rundir_process_parse(o, &p, NULL) == 0)
+        fd = sys_process_open(&p);
+    return fd >= 0 ? fd : search_holder(dirfd);
+}
+
+/* ---- ending them ------------------------------------------------------------------------------------------------ */
+
+static int kill_and_wait(int pidfd, const char *what, struct vmundo_error *err)
+{
+    if (sys_pidfd_signal(pidfd, SIGKILL) < 0 && errno != ESRCH)
+        return error_errno(err, errno, "cannot kill %s", what);
+    if (sys_pidfd_wait(pidfd, (int)PATIENCE_MS) > 0)
+        return 0;
+    return error_set(err, VMUNDO_FAILED, "%s was killed and does not end: it waits for its storage", what);
+}
+
+/* Kill the monitor, if there is one, and take its lock. For a moment the lock may be held by one that has not yet
+ * written who it is, or by its child that is just becoming QEMU. */
+static int end_monitor(int dirfd, int *ret_lock, struct vmundo_error *err)
+{
+    uint64_t deadline = sys_monotonic_ms() + PATIENCE_MS;
+    for (;;) {
+        int lock = rundir_lock(dirfd, RUNDIR_MONITOR_LOCK);
+        if (lock >= 0) {
+            *ret_lock = lock;
+            return 0;
+        }
+        if (errno != EAGAIN)
+            return error_errno(err, errno, "cannot lock %s", RUNDIR_MONITOR_LOCK);
+        struct monitor_record record;
+        AUTO_CLOSE int pidfd = monitor_record_read(dirfd, &record, NULL) == 0 ? sys_process_open(&record.process) : -1;
+        if (pidfd >= 0 && kill_and_wait(pidfd, "vmundo-monitor", err) < 0)
+            return -1;
+        if (sys_monotonic_ms() > deadline)
+            return error_set(err, VMUNDO_FAILED, "%s is held by an unknown process", RUNDIR_MONITOR_LOCK);
+        poll(NULL, 0, 1);
+    }
+}
+
+static int end_qemu(int dirfd, struct vmundo_error *err)
+{
+    uint64_t deadline = sys_monotonic_ms() + PATIENCE_MS;
+    for (;;) {
+        bool runs;
+        if (rundir_is_locked(dirfd, RUNDIR_QEMU_LOCK, &runs, err) < 0)
+            return -1;
+        if (!runs)
+            return 0;
+        AUTO_CLOSE int pidfd = qemu_pidfd(dirfd);
+        if (pidfd >= 0 && kill_and_wait(pidfd, "QEMU", err) < 0)
+            return -1;
+        if (sys_monotonic_ms() > deadline)
+            return error_set(err, VMUNDO_FAILED, "%s is held by an unknown process", RUNDIR_QEMU_LOCK);
+        if (pidfd < 0)
+            poll(NULL, 0, 1);
+    }
+}
+
+int qemu_destroy(const struct instance *i, struct vmundo_error *err)
+{
+    AUTO_CLOSE int dirfd = -1, lock = -1;
+    struct vmundo_error e = {0};
+    if (qemu_open_dir(i, &dirfd, &e) < 0)
+        return e.errnum == ENOENT ? 0 : error_set(err, e.code, "%s", e.msg);
+    if (end_monitor(dirfd, &lock, err) < 0 || end_qemu(dirfd, err) < 0)
+        return error_wrap(err, "%s", i->dir);
+    unlinkat(dirfd, RUNDIR_QEMU_PID, 0); /* it did not end unnoticed */
+    return 0;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * qemu.h: what the files of the qemu driver share: qemu.c (the driver: looking, asking the guest), qemu-start.c and
+ * qemu-end.c (starting QEMU under its monitor, ending both), qemu-console.c, qemu-net.c (network devices); qemu-argv.c
+ * and qemu-disk.c are pure and have headers of their own.
+ */
+#ifndef HYPER_QEMU_H
+#define HYPER_QEMU_H
+
+#include "hyper/hyper.h"
+#include "hyper/qemu-argv.h"
+#include "hyper/qmp.h"
+
+/* What the domain depends on in this host. The array in ret->is_block is handed out in *ret_is_block as well, which the
+ * caller frees. Errors: VMUNDO_USAGE options that make no sense. */
+int qemu_host(const struct domain *d, const struct hyper_options *o, struct qemu_host *ret, bool **ret_is_block,
+              struct vmundo_error *err);
+
+/* The instance's directory. Errors: errnum ENOENT. */
+int qemu_open_dir(const struct instance *i, int *ret_fd, struct vmundo_error *err);
+
+/* The same for what needs a running domain. Errors: VMUNDO_CONFLICT it is off, when the directory is gone. */
+int qemu_open_live_dir(const struct instance *i, int *ret_fd, struct vmundo_error *err);
+
+/* The process that runs the guest, by its pid file, and if that is missing (the monitor was killed while it started
+ * QEMU) by a search. -1 with errno ESRCH when there is none. */
+int qemu_pidfd(int dirfd);
+
+/* Connect to a socket of the directory. Errors: VMUNDO_CONFLICT nobody listens: the domain is off. */
+int qemu_connect(int dirfd, const char *name, int *ret_fd, struct vmundo_error *err);
+
+/* QMP, ready for commands. */
+int qemu_qmp(int dirfd, unsigned timeout_ms, struct qmp *ret, struct vmundo_error *err);
+
+int qemu_start(const struct instance *i, struct vmundo_error *err);
+int qemu_rewatch(const struct instance *i, struct vmundo_error *err);
+int qemu_console(const struct instance *i, int *ret_fd, struct vmundo_error *err);
+int qemu_destroy(const struct instance *i, struct vmundo_error *err);
+
+/* A bridge that is there: the one asked for, else the first of the usual ones. Errors: VMUNDO_FAILED. */
+int qemu_find_bridge(const struct domain_vif *vif, const char **ret, struct vmundo_error *err);
+
+/* A tap device on that bridge, for as long as the descriptor lives. Root makes it itself; everyone else asks QEMU's
+ * bridge helper, which is set-user-ID and has a list of what is allowed. */
+int qemu_open_tap(const struct domain_vif *vif, int *ret_fd, struct vmundo_error *err);
+
+#endif

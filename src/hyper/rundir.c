@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* rundir.c: see rundir.h. */
+#include "hyper/rundir.h"
+
+#include "util/str.h"
+
+#include <fcntl.h>
+
+#define MAX_FILE ((size_t)1 << 20)
+#define RECORD_SIZE 128
+
+int rundir_lock(int dirfd, const char *name)
+{
+    AUTO_CLOSE int fd = openat(dirfd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fd < 0 || fcntl(fd, F_OFD_SETLK, &whole) < 0)
+        return -1;
+    return TAKE_FD(fd);
+}
+
+int rundir_is_locked(int dirfd, const char *name, bool *ret, struct vmundo_error *err)
+{
+    AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fd < 0 && errno == ENOENT) {
+        *ret = false;
+        return 0;
+    }
+    if (fd < 0 || fcntl(fd, F_OFD_GETLK, &whole) < 0)
+        return error_errno(err, errno, "cannot look at the lock %s", name);
+    *ret = whole.l_type != F_UNLCK;
+    return 0;
+}
+
+int rundir_put(int dirfd, const char *name, const json_t *o, struct vmundo_error *err)
+{
+    AUTO_FREE char *text = json_text(o, err);
+    return text ? sys_put_file(dirfd, name, text, strlen(text), err) : -1;
+}
+
+int rundir_get(int dirfd, const char *name, json_t **ret, struct vmundo_error *err)
+{
+    AUTO_FREE char *text = NULL;
+    if (sys_read_file(dirfd, name, MAX_FILE, &text, NULL, err) < 0)
+        return -1;
+    return json_parse(text, name, ret, err);
+}
+
+json_t *rundir_process_json(const struct sys_process *p)
+{
+    return json_pack("{s:i, s:I}", "pid", p->pid, "start", (json_int_t)p->start);
+}
+
+int rundir_process_parse(const json_t *o, struct sys_process *ret, struct vmundo_error *err)
+{
+    uint64_t pid, start;
+    if (json_get_u64(o, "pid", &pid, err) < 0 || json_get_u64(o, "start", &start, err) < 0)
+        return -1;
+    *ret = (struct sys_process){.pid = (pid_t)pid, .start = start};
+    return 0;
+}
+
+/* Written in place, as the lock is on this very file, and always at the same length, so that one write replaces it. */
+int monitor_record_write(int fd, const struct monitor_record *r, struct vmundo_error *err)
+{
+    AUTO_JSON json_t *o = rundir_process_json(&r->process);
+    if (!o || json_object_set_new(o, "paused", json_boolean(r->paused)) < 0 ||
+        json_object_set_new(o, "held", json_boolean(r->held)) < 0)
+        return error_nomem(err);
+    AUTO_FREE char *text = json_text(o, err);
+    char record[RECORD_SIZE + 1];
+    if (!text)
+        return -1;
+    snprintf(record, sizeof(record), "%-*s\n", RECORD_SIZE - 1, text);
+    if (pwrite(fd, record, RECORD_SIZE, 0) != RECORD_SIZE)
+        return error_errno(err, errno, "cannot write %s", RUNDIR_MONITOR_LOCK);
+    return 0;
+}
+
+int monitor_record_read(int dirfd, struct monitor_record *ret, struct vmundo_error *err)
+{
+    AUTO_JSON json_t *o = NULL;
+    struct sys_process process;
+    if (rundir_get(dirfd, RUNDIR_MONITOR_LOCK, &o, err) < 0 || rundir_process_parse(o, &process, err) < 0)
+        return -1;
+    *ret = (struct monitor_record){process, json_opt_bool(o, "paused", false), json_opt_bool(o, "held", false)};
+    return 0;
+}

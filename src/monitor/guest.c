@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * guest.c: what the guest does, and what comes of it. Where the configuration wants an end, QEMU was told (-action) to
+ * end by itself. Where it does not, QEMU only pauses, and tells in an event why; then it is our turn. Events are noted
+ * as they come, in the middle of other commands perhaps, and acted upon afterwards.
+ */
+#include "monitor/monitor.h"
+
+#include "util/str.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+static void note_end(struct monitor *m, const char *how)
+{
+    free(m->ended);
+    m->ended = strdup(how);
+}
+
+/* Reasons: ShutdownCause in QEMU's qapi/run-state.json. The first one counts: "quit" and signals come after what made
+ * somebody send them. */
+static void on_shutdown(struct monitor *m, const char *reason)
+{
+    static const struct {
+        const char *reason;
+        enum cause cause;
+        const char *ended;
+    } reasons[] = {
+        {"guest-shutdown", CAUSE_POWEROFF, "guest powered off"},
+        {"guest-reset", CAUSE_REBOOT, "guest rebooted"},
+        {"guest-panic", CAUSE_CRASH, "guest crashed"},
+        {"host-signal", CAUSE_NONE, "QEMU was ended by a signal"},
+        {"host-qmp-quit", CAUSE_NONE, "QEMU was told to quit"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+        if (!str_eq(reason, reasons[i].reason))
+            continue;
+        if (reasons[i].cause != CAUSE_NONE)
+            m->cause = reasons[i].cause;
+        if (!m->ended)
+            note_end(m, reasons[i].ended);
+    }
+}
+
+void guest_event(void *data, const char *event, const json_t *arguments)
+{
+    struct monitor *m = data;
+    bool stop = str_eq(event, "STOP"), resume = str_eq(event, "RESUME");
+    if (stop || resume) {
+        m->record.paused = stop;
+        m->record_changed = true;
+        if (resume && m->record.held && !m->continuing) { /* somebody else has let it run */
+            m->record.held = false;
+            control_lose_holder(m);
+        }
+    } else if (str_eq(event, "SHUTDOWN")) {
+        on_shutdown(m, json_string_value(json_object_get(arguments, "reason")));
+    } else if (str_eq(event, "GUEST_PANICKED")) {
+        on_shutdown(m, "guest-panic");
+    }
+}
+
+/* End QEMU. If it does not listen, it is killed. Often it is ending already. */
+static void quit(struct monitor *m)
+{
+    struct vmundo_error e = {0};
+    if (qmp_do(&m->qmp, "quit", &e) < 0 && e.errnum != ECONNRESET) {
+        log_say("%s", e.msg);
+        sys_pidfd_signal(m->pidfd, SIGKILL);
+    }
+}
+
+static void restart(struct monitor *m)
+{
+    struct vmundo_error e = {0};
+    if (qmp_do(&m->qmp, "system_reset", &e) < 0 || qmp_do(&m->qmp, "cont", &e) < 0) {
+        log_say("cannot restart the guest: %s", e.msg);
+        return;
+    }
+    free(TAKE(m->ended));
+}
+
+void guest_decide(struct monitor *m)
+{
+    if (m->cause == CAUSE_NONE)
+        return;
+    enum action action = control_is_stopping(m) ? ACTION_DESTROY : m->actions[m->cause];
+    m->cause = CAUSE_NONE;
+    if (m->qmp.fd < 0)
+        return;
+    if (action == ACTION_DESTROY)
+        quit(m);
+    else if (action == ACTION_RESTART)
+        restart(m);
+}
+
+/* *ret NULL: it ended as it should. When QEMU is not our child (we took over from another monitor), nobody can tell. */
+static int describe_status(struct monitor *m, char **ret, struct vmundo_error *err)
+{
+    siginfo_t si = {0};
+    *ret = NULL;
+    if (!m->is_child || TEMP_FAILURE_RETRY(waitid(P_PID, (id_t)m->qemu.pid, &si, WEXITED)) < 0)
+        return 0;
+    m->is_child = false;
+    if (si.si_code != CLD_EXITED)
+        return (*ret = str_printf(err, "%s was killed by signal %d", m->program, si.si_status)) ? 0 : -1;
+    if (si.si_status == 0)
+        return 0;
+    AUTO_FREE char *why = log_last_line(m);
+    *ret = str_printf(err, "%s failed with status %d%s%s", m->program, si.si_status, why ? ": " : "", why ? why : "");
+    return *ret ? 0 : -1;
+}
+
+int guest_ended(struct monitor *m, char **ret, struct vmundo_error *err)
+{
+    AUTO_FREE char *status = NULL;
+    if (m->qmp.fd >= 0)
+        qmp_receive(&m->qmp, NULL); /* its last words, up to the end of the connection */
+    if (describe_status(m, &status, err) < 0)
+        return -1;
+    if (m->ended && !status) {
+        *ret = TAKE(m->ended);
+        return 0;
+    }
+    *ret = status ? TAKE(status) : str_printf(err, "%s ended without a word", m->program);
+    return *ret ? 0 : -1;
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * monitor.h: the process that stays with each running domain when the command has returned.
+ *
+ *     launch.c    starts QEMU, or finds one whose monitor has died
+ *     guest.c     QEMU's events, what the configuration wants done about them, how it all ended
+ *     control.c   other commands' requests: hold the guest still for a moment
+ *     log.c       keeps logs from filling the disk
+ *     monitor.c   main, and the loop that waits for all of these
+ *
+ * It is started by the qemu driver (hyper/qemu-start.c) with the instance's directory as working directory and the
+ * descriptors of hyper/rundir.h; standard error is qemu.log. Its orders are in spec.json:
+ *     argv         of QEMU
+ *     taps         how many descriptors there are from MONITOR_FD_TAP on, for QEMU
+ *     timeout_ms   for QEMU to come up
+ *     on_poweroff, on_reboot, on_crash    "destroy", "restart", "preserve"
+ * On MONITOR_FD_READY it reports {"ok": true}, or why not. There is one thread and one loop; no call waits longer than
+ * QMP_TIMEOUT_MS.
+ */
+#ifndef MONITOR_MONITOR_H
+#define MONITOR_MONITOR_H
+
+#include "hyper/qmp.h"
+#include "hyper/rundir.h"
+
+#include <poll.h>
+
+#define QMP_TIMEOUT_MS 5000u
+#define MAX_CLIENTS 8
+
+enum action { ACTION_DESTROY, ACTION_RESTART, ACTION_PRESERVE };
+
+/* What a guest can do that the configuration has a word about. */
+enum cause { CAUSE_NONE, CAUSE_POWEROFF, CAUSE_REBOOT, CAUSE_CRASH, N_CAUSES };
+
+struct client {
+    int fd; /* -1: free */
+    char line[256];
+    size_t len;
+    bool stopping; /* the guest is being shut down for good */
+    bool lost;     /* it ran while this client held it */
+};
+
+struct monitor {
+    json_t *spec;
+    const char *program; /* QEMU's name without the directory, in spec */
+    int dir;             /* the instance's */
+    struct sys_process qemu;
+    bool is_child;  /* QEMU, and nobody has waited for it yet */
+    int pidfd;      /* of QEMU, -1: there is none */
+    struct qmp qmp; /* fd -1: QEMU has closed it */
+    struct monitor_record record;
+    bool record_changed;
+
+    enum action actions[N_CAUSES];
+    enum cause cause; /* has happened and waits for decision */
+    char *ended;      /* how, as far as is known */
+
+    int listener; /* of control.sock */
+    struct client clients[MAX_CLIENTS];
+    struct client *holder; /* NULL: nobody holds the guest */
+    uint64_t hold_deadline;
+    bool continuing;   /* the RESUME event to come is our own doing */
+    uint64_t cont_due; /* when to try again to let the guest run, 0: nothing owed */
+    uint64_t logs_due;
+};
+
+/* Start QEMU and wait until it is up, paused. On failure nothing is left. */
+int launch_start(struct monitor *m, struct vmundo_error *err);
+/* Take over a QEMU that runs. */
+int launch_attach(struct monitor *m, struct vmundo_error *err);
+
+void guest_event(void *data, const char *event, const json_t *arguments);
+/* Do what the configuration wants about what has happened. */
+void guest_decide(struct monitor *m);
+/* QEMU is gone: find out how, and in *ret (the caller's) describe it. */
+int guest_ended(struct monitor *m, char **ret, struct vmundo_error *err);
+
+int control_open(struct monitor *m, struct vmundo_error *err);
+/* Fill in what to wait for; returns how many (at most 1 + MAX_CLIENTS). */
+size_t control_poll(const struct monitor *m, struct pollfd *p);
+void control_serve(struct monitor *m, const struct pollfd *p, size_t n);
+/* Let go what has been held for too long. */
+void control_tick(struct monitor *m, uint64_t now);
+/* The guest does not stay paused until its holder releases it. */
+void control_lose_holder(struct monitor *m);
+/* Let the guest run; on failure again and again. */
+void control_continue(struct monitor *m);
+bool control_is_stopping(const struct monitor *m);
+
+/* Write m->record to the lock's file. */
+void record_write(struct monitor *m);
+
+/* A line in qemu.log. */
+void log_say(const char *fmt, ...) PRINTF_LIKE(1, 2);
+/* The last line of qemu.log, escaped and without time stamp and program name; the caller's. NULL: there is none. */
+char *log_last_line(const struct monitor *m);
+/* Cut what has grown too long. */
+void log_trim(void);
+
+#endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * storage.h: the contract between the engine and storage drivers.
+ *
+ * Words. A *volume* is what a driver takes a snapshot of (an image file, a logical volume); its *origin* is the volume
+ * as the user made it; a *branch* is the writable copy-on-write child that a domain runs on. Several disks of a domain
+ * can lie in one volume and then share one branch.
+ *
+ * Life of a branch. The planner asks each driver in turn whether it can serve a disk (claim). The winner names the
+ * branch (name): a pure function of the volume and the mark, so that the name is in the journal before anything
+ * exists. Then: create → attach → (locate: the hypervisor uses it) → detach → remove, or → keep. A driver touches
+ * nothing that does not bear its mark, and keeps no state of its own: all that it needs stands in struct branch, which
+ * core stores and gives back, perhaps in another process after a power cut.
+ *
+ * Every callback is idempotent: called again after it succeeded, or after it was cut off at any point, it gives the same
+ * end state and succeeds. Creating what exists is success, removing what is gone is success. Success is durable: it
+ * survives a power cut. On failure a callback has changed nothing that the same callback (or remove) will not clear up.
+ *
+ * A missing callback means "cannot"; storage.c turns that into one clear refusal for all drivers. Callers use the
+ * storage_* functions below, never a driver's callbacks.
+ */
+#ifndef STORAGE_STORAGE_H
+#define STORAGE_STORAGE_H
+
+#include "storage/stack.h"
+#include "util/json.h"
+#include "util/progress.h"
+#include "util/str.h"
+
+/* Who a branch belongs to. Every branch bears this where its storage has room for it: in its file name and in the
+ * extended attribute user.vmundo (files), in LV tags. */
+struct mark {
+    const char *store;       /* 8 hex digits, one per state directory: two never disturb each other */
+    const char *domain;
+    uint64_t generation;
+};
+
+/* A branch, planned or real. All strings are owned. */
+struct branch {
+    const struct storage_driver *driver;
+    char *origin;            /* canonical path or device of the volume */
+    char *origin_format;     /* raw, qcow2 …; NULL for a volume that holds images */
+    char *path;              /* of the branch itself: image file or device */
+    char *format;            /* of the branch: raw, qcow2 …; NULL for a volume that holds images */
+    char *mount;             /* where the branch's file system is to be mounted, NULL: it is not mounted */
+    char *fingerprint;       /* what the origin was when the branch was made; filled in by create */
+    char *consistency;       /* "off": nobody was writing; "crash": somebody may have been */
+    uint64_t limit;          /* bytes of changes it can hold; asked for in name, 0: unbounded or the default */
+    struct strv inside;      /* of a volume that holds images: claim.inside of each disk that shares the branch */
+    json_t *detail;          /* the driver's own, an object, or NULL; "warning" in it is for the user to see */
+};
+
+/* How well a driver suits a disk. */
+struct claim {
+    bool possible;
+    char *why;               /* possible: why this one; otherwise: why not. Always set */
+    char *cost;              /* "one FICLONE, no space until the guest writes" */
+    char *cannot;            /* what users may expect and will not get, NULL: nothing */
+    char *volume;            /* origin of the volume; disks with the same driver and volume share one branch */
+    char *inside;            /* path of the disk relative to the volume's root, NULL: the disk is the volume */
+};
+
+/* How a branch is now. */
+struct branch_status {
+    bool exists;
+    uint64_t used;           /* bytes it has for itself */
+    uint64_t limit;          /* of those, 0: unbounded */
+    char *health;            /* "ok", or "invalid: …", "overflow: …" */
+    char *bound;             /* what can fill up under it: "snapshot", "thin data", "thin metadata"; NULL: nothing */
+    double fill;             /* how full that is, 0 to 1 */
+};
+
+enum storage_flags {
+    STORAGE_NEVER_IMPLICIT = 1, /* taken only when asked for by --method */
+    STORAGE_READS_ORIGIN = 2,   /* a branch is worth nothing any more when its origin changes under it */
+    STORAGE_UNMOUNTED = 4,      /* can serve a file of a file system that is not mounted */
+};
+
+struct storage_driver {
+    const char *name;
+    unsigned flags;
+
+    /* Fill in *ret for a writable disk with this stack and format. Looks only. Fails only when looking failed. */
+    int (*claim)(const struct stack *s, const char *format, struct claim *ret, struct vmundo_error *err);
+
+    /* Fill in path, format, mount, limit and detail of b, whose driver, origin and origin_format stand. state_dir is
+     * where a mount point can be. Touches nothing; the same arguments give the same names. */
+    int (*name_branch)(struct branch *b, const struct mark *m, const char *state_dir, struct vmundo_error *err);
+
+    /* Is there room for it, and may we? Called before the journal is written; touches nothing. VMUNDO_REFUSED with
+     * numbers. */
+    int (*preflight)(const struct branch *b, struct vmundo_error *err);
+
+    /* The same, if the branch `gone` of the same origin were removed before. May be missing: it makes no difference. */
+    int (*preflight_replacing)(const struct branch *b, const struct branch *gone, struct vmundo_error *err);
+
+    /* Make the branch of the origin as it is now, bearing the mark, and fill in b->fingerprint. If it exists complete,
+     * leave it; if it exists half-made, make it anew. */
+    int (*create)(struct branch *b, const struct mark *m, struct vmundo_error *err);
+
+    /* Make it usable after create or after a reboot (activate, mount), and undo that. May be missing: nothing to do. */
+    int (*attach)(const struct branch *b, struct vmundo_error *err);
+    int (*detach)(const struct branch *b, struct vmundo_error *err);
+
+    /* Where the hypervisor finds a disk: inside is claim.inside. *ret_format NULL: as the user's configuration says.
+     * *ret_block: it is a block device. May be missing: the branch itself. */
+    int (*locate)(const struct branch *b, const char *inside, char **ret_path, char **ret_format, bool *ret_block,
+                  struct vmundo_error *err);
+
+    /* Detach and destroy it, and whatever container (directory, mount point) is empty after it. */
+    int (*remove)(const struct branch *b, struct vmundo_error *err);
+
+    int (*inspect)(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
+
+    /* Give what bounds it more room, as much as the driver finds sensible. VMUNDO_REFUSED when there is none to give.
+     * The domain may be running on it. */
+    int (*extend)(const struct branch *b, struct vmundo_error *err);
+
+    /* Has the origin changed since create? *ret_what says what, the caller's. */
+    int (*changed)(const struct branch *b, bool *ret, char **ret_what, struct vmundo_error *err);
+
+    /* Could keep be done now: room, permission, nobody uses the origin? Touches nothing. */
+    int (*keep_check)(const struct branch *b, struct vmundo_error *err);
+
+    /* Make the branch's state the origin's. The hypervisor is off. Until it succeeds the branch stays complete, so that
+     * it can be called again after any interruption; afterwards the origin has owner, mode, extended attributes and
+     * hard links as before. A reader of the origin sees the old or the new content, where the storage can do that.
+     * remove is called after it, in CLEAN. */
+    int (*keep)(const struct branch *b, const struct progress *p, struct vmundo_error *err);
+};
+
+/* ---- registry --------------------------------------------------------------------------------------------------- */
+
+/* Known drivers in the planner's order of preference, NULL-terminated. */
+const struct storage_driver *const *storage_drivers(void);
+const struct storage_driver *storage_find(const char *name);
+
+/* Choose the driver for one writable disk: the one named by method (NULL: the first that claims it and is not
+ * STORAGE_NEVER_IMPLICIT). *ret is its claim. Errors: VMUNDO_USAGE no such method; VMUNDO_REFUSED none can, with every
+ * driver's reason. */
+int storage_choose(const struct stack *s, const char *format, const char *method,
+                   const struct storage_driver **ret_driver, struct claim *ret, struct vmundo_error *err);
+
+/* ---- checked calls: assert the contract, add context to errors, refuse what a driver cannot -------------------------- */
+
+int storage_name(struct branch *b, const struct mark *m, const char *state_dir, struct vmundo_error *err);
+int storage_preflight(const struct branch *b, struct vmundo_error *err);
+int storage_preflight_replacing(const struct branch *b, const struct branch *gone, struct vmundo_error *err);
+int storage_create(struct branch *b, const struct mark *m, struct vmundo_error *err);
+int storage_attach(const struct branch *b, struct vmundo_error *err);
+int storage_detach(const struct branch *b, struct vmundo_error *err);
+int storage_locate(const struct branch *b, const char *inside, char **ret_path, char **ret_format, bool *ret_block,
+                   struct vmundo_error *err);
+int storage_remove(const struct branch *b, struct vmundo_error *err);
+int storage_inspect(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
+int storage_extend(const struct branch *b, struct vmundo_error *err);
+int storage_changed(const struct branch *b, bool *ret, char **ret_what, struct vmundo_error *err);
+int storage_keep_check(const struct branch *b, struct vmundo_error *err);
+int storage_keep(const struct branch *b, const struct progress *p, struct vmundo_error *err);
+
+/* To and from the form in which core stores a branch. */
+json_t *branch_to_json(const struct branch *b);
+int branch_from_json(const json_t *j, struct branch *ret, struct vmundo_error *err);
+void branch_clear(struct branch *b);
+void claim_clear(struct claim *c);
+void branch_status_clear(struct branch_status *s);
+
+/* ---- shared by drivers --------------------------------------------------------------------------------------------- */
+
+/* image.c: is an image file (not raw) what its format says, and is all that it is based on fit to be read by us? An image
+ * is written by its owner, or by a guest, and may name any file of the host as its backing or data file. Errors:
+ * VMUNDO_FAILED it is no such image; VMUNDO_REFUSED it leads to a file that its owner might not read. */
+int storage_check_image(const char *path, const char *format, struct vmundo_error *err);
+/* The size of the disk in it, bytes; 0 when it cannot be told. */
+uint64_t storage_image_size(const char *path, const char *format);
+
+/* inuse.c: does anything else have the file or device open: loop devices, descriptors of other processes, mounts, dm
+ * holders? writers_only: only those that can write. *ret_who is NULL when nobody does, else one line naming them
+ * ("/dev/loop3", "qemu-system-x86 (pid 812)"), the caller's. */
+int storage_in_use(const struct stack *s, bool writers_only, char **ret_who, struct vmundo_error *err);
+
+/* fingerprint.c: what a file or device is now, as text. Files: inode, birth, size and modification time (not the device
+ * number, which is another after the next mount). Devices: size, sequence number and write counter within one boot, else
+ * a hash of samples. The _fd forms take an open descriptor. *ret_what (NULL when unchanged) says what has changed, the
+ * caller's. */
+int fingerprint_take(const char *path, char **ret, struct vmundo_error *err);
+int fingerprint_take_fd(int fd, char **ret, struct vmundo_error *err);
+int fingerprint_compare(const char *path, const char *then, bool *ret_changed, char **ret_what,
+                        struct vmundo_error *err);
+int fingerprint_compare_fd(int fd, const char *then, bool *ret_changed, char **ret_what, struct vmundo_error *err);
+
+/* sidecar.c: the .vmundo directory beside an image (mode 0700, ours, not a link) and the names of branches in it. */
+char *sidecar_path(const char *origin, const struct mark *m, const char *suffix, struct vmundo_error *err);
+int sidecar_open(const char *branch_path, bool create, int *ret_dirfd, const char **ret_base,
+                 struct vmundo_error *err);
+void sidecar_tidy(const char *branch_path);  /* remove the directory if it is empty */
+
+#endif

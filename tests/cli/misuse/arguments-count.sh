@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Too few arguments, and too many.
+. "$(dirname "$0")/../misuse.sh"
+for command in run rollback drop keep stop start status plan console; do
+    refused 2 "$command" $command
+    refused 2 "$command" $command one two
+done
+refused 2 "list" list one

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# What the chunk size of a classic snapshot costs: first writes of 4 KiB at random places, first writes in sequence, the
+# same places again, and the merge. Emulation makes all of it slow; only the ratios between the lines mean something.
+# limit: 900
+new_vg chunks 1500
+lvcreate -qq -y -L 256M -n origin chunks
+dd if=/dev/urandom of=/dev/chunks/origin bs=1M oflag=direct status=none 2>/dev/null || true
+cat >"$W/random.py" <<'P'
+import mmap, os, random, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_DIRECT)
+buf = mmap.mmap(-1, 4096)
+buf.write(os.urandom(4096))
+random.seed(1)
+places = [random.randrange(0, 128 << 20, 4096) for _ in range(1500)]
+for again in range(2):
+    start = time.time()
+    for at in places:
+        os.pwrite(fd, buf, at)
+    os.fsync(fd)
+    print("%.2f" % (time.time() - start), end=" ")
+P
+elapsed() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.2f ", b - a}'; }
+now() { cut -d' ' -f1 /proc/uptime; }
+echo "chunk  random-4K  again  sequential-64M  store-MiB  merge"
+for chunk in 4 8 16 32 64 128 256 512; do
+    lvcreate -qq -y -s -n snap -L 280M -c "${chunk}k" chunks/origin
+    printf '%sK ' "$chunk"
+    python3 "$W/random.py" /dev/chunks/snap
+    t=$(now)
+    dd if=/dev/zero of=/dev/chunks/snap bs=1M count=64 seek=160 oflag=direct conv=fsync status=none
+    elapsed "$t" "$(now)"
+    dmsetup status chunks-snap | awk '{split($4, a, "/"); printf "%d ", a[1] / 2048}'
+    t=$(now)
+    lvconvert -qq -y --merge -i 1 chunks/snap >/dev/null
+    while lvs chunks/snap >/dev/null 2>&1; do sleep 0.2; done
+    elapsed "$t" "$(now)"
+    echo
+done

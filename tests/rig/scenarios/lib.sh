@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# What scenarios are made of. A scenario is a bash script in this directory, run as root in the rig's control domain with
+# this file sourced before it, at the same time as others: it has RIG_NAME for a name that is its own, makes what it
+# needs from parts of /dev/vdb (new_vg), and cleans up nothing that only it can see, for the rig is thrown away.
+# It passes by ending with 0; `fail` ends it, `skip` too. Its first lines may say
+#     # limit: 300         seconds it may take, 240 if it does not say
+#     # cut: why           it calls cut_here: the power goes, and it is started again with RIG_PHASE one higher
+set -eEuo pipefail
+shopt -s inherit_errexit
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C HOME=/root
+W=/work/$RIG_NAME
+mkdir -p "$W"
+
+trap 'echo "line $LINENO of $RIG_NAME: $BASH_COMMAND failed" >&2' ERR
+
+say() { echo "[$SECONDS] $*"; }
+fail() { echo "FAIL: $*" >&2; exit 1; }
+skip() { echo "SKIP: $*"; exit 77; }
+same() { [ "$1" = "$2" ] || fail "${3:-value}: expected '$2', got '$1'"; }
+# refuses CODE PATTERN COMMAND...: it must exit with CODE and say PATTERN.
+refuses() {
+    local code=$1 pattern=$2 text rc=0
+    shift 2
+    text=$("$@" 2>&1) || rc=$?
+    echo "    $text"
+    [ "$rc" = "$code" ] || fail "$*: expected exit code $code, got $rc"
+    grep -qE -- "$pattern" <<<"$text" || fail "$*: does not say '$pattern'"
+}
+# until_true SECONDS COMMAND...
+until_true() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do [ "$SECONDS" -lt "$end" ] || fail "not in time: $*"; sleep 0.2; done
+}
+
+# Power off now. Work in the background goes on until it happens; everything is lost that has not been flushed.
+cut_here() { touch "$RIG_JOB/cut"; sleep 600; }
+
+# ---- block devices and volume groups ----------------------------------------------------------------------------------
+
+# new_pv MIB: a partition of /dev/vdb that is this scenario's alone; prints its device. It is the same after a reboot.
+new_pv() {
+    (
+        flock 9
+        [ -b /dev/vdb1 ] || echo 'label: gpt' | sfdisk -q /dev/vdb
+        n=$(($(sfdisk -q -l -o Device /dev/vdb | awk '/dev/ {n++} END {print n + 0}') + 1))
+        echo "size=${1}MiB" | sfdisk -q --no-reread --no-tell-kernel --append /dev/vdb
+        udevadm settle # udev may have added it, if no other partition was in use
+        partx -u /dev/vdb
+        wipefs -q -a "/dev/vdb$n"
+        udevadm settle
+        echo "/dev/vdb$n"
+    ) 9>/run/lock/new_pv
+}
+# new_vg NAME MIB...: a volume group over one new physical volume for each size.
+new_vg() {
+    local vg=$1 pvs=() size pv
+    shift
+    for size in "$@"; do
+        pv=$(new_pv "$size")
+        pvs+=("$pv")
+    done
+    vgcreate -q "$vg" "${pvs[@]}"
+}
+
+# ---- vmundo without a real guest ------------------------------------------------------------------------------------------
+
+# A state directory of the scenario's own.
+export VMUNDO_STATE_DIR=$W/state
+
+# plain_cfg NAME DISK...: as guest_cfg, for `vmundo run -H null`, which boots nothing.
+plain_cfg() {
+    local name=$1 disks='' d
+    shift
+    for d in "$@"; do disks+="'$d', "; done
+    printf 'name = "%s"\ntype = "hvm"\nmemory = 64\ndisk = [ %s]\n' "$name" "$disks" >"$W/$name.cfg"
+}
+# branch_of NAME VDEV: the path that the domain has this disk at
+branch_of() {
+    vmundo status --json "$1" | awk -F'"' -v vdev="$2" '$2 == "vdev" {at = $4} $2 == "branch" && at == vdev {print $4; found = 1}
+        END {exit !found}'
+}
+
+sum() {
+    if [ -b "$1" ]; then blockdev --flushbufs "$1"; fi
+    md5sum <"$1" | cut -d' ' -f1
+}
+# scribble FILE BLOCK COUNT: random blocks of 4 KiB there
+scribble() { dd if=/dev/urandom of="$1" bs=4k seek="$2" count="$3" conv=notrunc,fsync oflag=direct status=none; }
+# count COMMAND PATTERN: lines of its output that match
+count() { $1 | grep -c -- "$2" || true; }
+# no_traces VG...: of branches in these groups, nothing is left: volumes, devices, mounts, mount points
+no_traces() {
+    local vg
+    for vg in "$@"; do
+        same "$(count "lvs --noheadings -o lv_name $vg" vmundo)" 0 "volumes left in $vg"
+        same "$(count "dmsetup ls" "^${vg//-/--}-.*vmundo")" 0 "devices left of $vg"
+        same "$(count "dmsetup info -c --noheadings -o name,suspended" "^${vg//-/--}-.*:Suspended")" 0 "suspended in $vg"
+    done
+    same "$(count mount "$VMUNDO_STATE_DIR")" 0 "mounts left"
+    same "$(find "$VMUNDO_STATE_DIR/mnt" -mindepth 1 2>/dev/null | wc -l)" 0 "mount points left"
+}
+
+# ---- PV guests ----------------------------------------------------------------------------------------------------------
+
+declare -A GUEST_FD=()
+
+# guest_cfg NAME DISK...: writes $W/NAME.cfg; each DISK is one entry of its disk list.
+guest_cfg() {
+    local name=$1 disks=''
+    shift
+    for d in "$@"; do disks+="'$d', "; done
+    cat >"$W/$name.cfg" <<CFG
+# $name, made by $RIG_NAME
+name = "$name"
+memory = 128
+vcpus = 1
+kernel = "/boot/guest"
+ramdisk = "/boot/guest.gz"
+extra = "console=hvc0 quiet panic=-1"
+disk = [ $disks]
+on_crash = "destroy"
+CFG
+}
+# guest_open NAME: hold its console and wait until it obeys. Once after each start, before anything else reads there.
+guest_open() {
+    local name=$1 tty fd end=$((SECONDS + 120))
+    tty=$(xenstore-read "/local/domain/$(xl domid "$name")/console/tty")
+    stty -F "$tty" raw -echo
+    guest_close "$name"
+    exec {fd}<>"$tty"
+    GUEST_FD[$name]=$fd
+    while [ "$SECONDS" -lt "$end" ]; do
+        if guest_ask "$name" 3 sync >/dev/null; then return; fi
+    done
+    fail "guest $name does not answer"
+}
+guest_close() {
+    local fd=${GUEST_FD[$1]:-}
+    [ -z "$fd" ] || exec {fd}>&-
+    unset "GUEST_FD[$1]"
+}
+# guest_ask NAME SECONDS COMMAND...: what it answers, or exit code 1.
+guest_ask() {
+    local name=$1 seconds=$2 line tag=$BASHPID.$RANDOM
+    shift 2
+    echo "$tag $*" >&"${GUEST_FD[$name]}"
+    while IFS= read -r -t "$seconds" line <&"${GUEST_FD[$name]}"; do
+        line=${line%$'\r'}
+        case $line in
+        *"GUEST $tag ok"*) line=${line##*"GUEST $tag ok"} && echo "${line# }" && return ;;
+        *"GUEST $tag no"*) echo "${line##*GUEST }" && return 1 ;;
+        esac
+    done
+    echo "no answer"
+    return 1
+}
+# guest NAME COMMAND...: have it done in the guest (see guest-init); prints what it has to say, if anything.
+guest() {
+    local text
+    text=$(guest_ask "$1" 90 "${@:2}") || fail "guest $*: $text"
+    [ -z "$text" ] || echo "$text"
+}
