@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # stack.sh: what lies under a target: loop devices, partitions, mounts over mounts, bind mounts, overlays.
 . "$(dirname "$0")/common.sh"
-requires losetup partx
+requires losetup
 make_fs xfs
 
 # stack TARGET KEY=VALUE...: that is what is said of it
@@ -57,9 +57,9 @@ with open(sys.argv[1], "r+b") as f: # an MBR with one partition of 8 MiB at 1 Mi
     f.write(struct.pack("<8B2I", 0, 0, 0, 0, 0x83, 0, 0, 0, 2048, 16384))
     f.seek(510)
     f.write(b"\x55\xaa")' "$image"
-loop=$(attach "$image")
+# The kernel looks for partitions itself: those it is told of by partx stay when the device goes, for the next who gets it.
+loop=$(losetup --find --show --partscan "$image")
 cleanup losetup -d "$loop"
-partx -a "$loop"
 wait_until 5 test -b "${loop}p1"
 stack "${loop}p1" kind=1 "path=${loop}p1" via_loop= size=8388608
 stack "$loop" kind=0 "path=$image"
