@@ -20,7 +20,7 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
-#define GUARD "/run/vmundo-lvm.lock"
+#define GUARD "/run/vmundo-lvm"
 #define LVM_LOCKS "/run/lock/lvm"
 #define MAX_ARGS 48
 #define MAX_TEXT ((size_t)64 << 20)
@@ -31,13 +31,17 @@
 /* ---- running
  * ---------------------------------------------------------------------------------------------------------- */
 
-static int take_guard(int *ret, struct vmundo_error *err)
+/* One for each group: a disk that hangs stops the work on its own group, not on all. */
+static int take_guard(const char *vg, int *ret, struct vmundo_error *err)
 {
-    AUTO_CLOSE int fd = open(GUARD, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    AUTO_FREE char *path = str_printf(err, GUARD ".%s.lock", vg);
+    AUTO_CLOSE int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
+    if (!path)
+        return -1;
     if (fd < 0)
-        return error_errno(err, errno, "cannot open %s (LVM is for root)", GUARD);
+        return error_errno(err, errno, "cannot open %s (LVM is for root)", path);
     if (TEMP_FAILURE_RETRY(flock(fd, LOCK_EX)) < 0)
-        return error_errno(err, errno, "cannot lock %s", GUARD);
+        return error_errno(err, errno, "cannot lock %s", path);
     *ret = TAKE_FD(fd);
     return 0;
 }
@@ -126,7 +130,7 @@ static int start(const char *const *args, const struct process_options *o, pid_t
     return 0;
 }
 
-int lvm_run(const char *const *args, char **ret_out, struct vmundo_error *err)
+int lvm_run(const char *vg, const char *const *args, char **ret_out, struct vmundo_error *err)
 {
     static const char *const env[] = {"LVM_SUPPRESS_FD_WARNINGS=1", NULL};
     AUTO_CLOSE int guard = -1;
@@ -137,7 +141,7 @@ int lvm_run(const char *const *args, char **ret_out, struct vmundo_error *err)
     int status = 0;
     if (out < 0 || errout < 0)
         return error_errno(err, errno, "cannot run lvm");
-    if (take_guard(&guard, err) < 0)
+    if (take_guard(vg, &guard, err) < 0)
         return -1;
     struct process_options o = {.in = guard, .out = out, .errout = errout, .env = env, .new_session = true};
     if (start(args, &o, &pid, err) < 0)
@@ -346,5 +350,5 @@ int lvm_report(const char *vg, struct lvm_vg *ret, struct vmundo_error *err)
         vg,
         NULL};
     AUTO_FREE char *text = NULL;
-    return lvm_run(args, &text, err) < 0 ? -1 : lvm_parse_report(text, ret, err);
+    return lvm_run(vg, args, &text, err) < 0 ? -1 : lvm_parse_report(text, ret, err);
 }

@@ -175,14 +175,14 @@ static int run_lvcreate(const struct lvm_name *origin, const char *name, const s
     for (; *more; more++)
         args[n++] = *more;
     args[n] = target;
-    return lvm_run(args, NULL, err);
+    return lvm_run(origin->vg, args, NULL, err);
 }
 
 static int run_lvremove(const char *vg, const char *name, struct vmundo_error *err)
 {
     AUTO_FREE char *select = str_printf(err, "lv_name=\"%s\" && lv_tags=vmundo", name);
     const char *args[] = {"lvremove", "--yes", "--select", select, vg, NULL};
-    return select ? lvm_run(args, NULL, err) : -1;
+    return select ? lvm_run(vg, args, NULL, err) : -1;
 }
 
 /* A volume of the branch's name is there. *ret_whole: it is the branch; otherwise it is ours, and only half made. */
@@ -280,9 +280,9 @@ static int activate(const struct branch *b, struct vmundo_error *err)
     const char *args[] = {"lvchange", "--yes", "-ay", "-K", target, NULL};
     if (!target || !below || lvm_dm_look(dm_origin, LVM_DM_TABLE, &origin, err) < 0)
         return -1;
-    if (origin.exists && lvm_run(refresh, NULL, err) < 0)
+    if (origin.exists && lvm_run(o.vg, refresh, NULL, err) < 0)
         return -1;
-    return lvm_run(args, NULL, err);
+    return lvm_run(n.vg, args, NULL, err);
 }
 
 int lvm_attach(const struct branch *b, struct vmundo_error *err)

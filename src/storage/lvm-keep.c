@@ -208,10 +208,10 @@ static int nudge(const struct branch *b, bool begun, struct vmundo_error *err)
     if (!origin)
         return -1;
     if (begun)
-        return lvm_run(poll, NULL, err);
-    if (!is_thin(b) && lvm_run(refresh, NULL, NULL) == 0)
+        return lvm_run(n.vg, poll, NULL, err);
+    if (!is_thin(b) && lvm_run(n.vg, refresh, NULL, NULL) == 0)
         return 0;
-    return lvm_run(off, NULL, err) < 0 ? -1 : lvm_run(on, NULL, err);
+    return lvm_run(n.vg, off, NULL, err) < 0 ? -1 : lvm_run(n.vg, on, NULL, err);
 }
 
 /* One look at a merge that is under way in the kernel. *ret_begun false: it is not. */
@@ -274,7 +274,7 @@ static int merge(const struct branch *b, const struct progress *p, struct vmundo
         return -1;
     AUTO_FREE char *branch = str_printf(err, "%s/%s", n.vg, n.lv);
     const char *args[] = {"lvconvert", "--yes", "--merge", "--background", "--interval", "1", branch, NULL};
-    if (!branch || check_idle(b->origin, err) < 0 || check_idle(b->path, err) < 0 || lvm_run(args, NULL, err) < 0)
+    if (!branch || check_idle(b->origin, err) < 0 || check_idle(b->path, err) < 0 || lvm_run(n.vg, args, NULL, err) < 0)
         return -1;
     return wait_for_merge(b, p, err);
 }

@@ -96,7 +96,7 @@ static int thin_extend(const struct branch *b, struct vmundo_error *err)
     const char *metadata_args[] = {"lvextend", "--yes", "--poolmetadatasize", METADATA_STEP, path, NULL};
     if (!pool || !path)
         return error_set(err, VMUNDO_FAILED, "%s has no thin pool", b->origin);
-    if (lvm_run(metadata ? metadata_args : data_args, NULL, &e) == 0)
+    if (lvm_run(vg.name, metadata ? metadata_args : data_args, NULL, &e) == 0)
         return 0;
     return error_set(err, e.errnum == ENOSPC ? VMUNDO_REFUSED : e.code, "%s", e.msg);
 }

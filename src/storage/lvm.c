@@ -110,7 +110,7 @@ static int classic_extend(const struct branch *b, struct vmundo_error *err)
     AUTO_FREE char *by = str_printf(err, "+%" PRIu64 "b", round_up(more, 512));
     AUTO_FREE char *path = str_printf(err, "%s/%s", n.vg, n.lv);
     const char *args[] = {"lvextend", "--yes", "--size", by, path, NULL};
-    return by && path ? lvm_run(args, NULL, err) : -1;
+    return by && path ? lvm_run(n.vg, args, NULL, err) : -1;
 }
 
 static int classic_create(struct branch *b, const struct mark *m, struct vmundo_error *err)

@@ -75,11 +75,11 @@ struct lvm_vg {
 void lvm_vg_clear(struct lvm_vg *vg);
 struct lvm_lv *lvm_find(const struct lvm_vg *vg, const char *lv);
 
-/* Run lvm with these arguments ("lvcreate", …). It is never killed: what it prints goes to memory that it owns, so that
- * it goes on undisturbed when we are killed, and then the next call of this function, in whatever process, waits for
+/* Run lvm with these arguments ("lvcreate", …) on the group vg. It is never killed: what it prints goes to memory that it owns, so that
+ * it goes on undisturbed when we are killed, and then the next call for this group, in whatever process, waits for
  * its end before it starts anything. *ret_out may be NULL. Errors: VMUNDO_FAILED with what lvm said; errnum ENOSPC when
  * it had no room, EEXIST when the name is taken, EINVAL when it does not know an option (too old). */
-int lvm_run(const char *const *args, char **ret_out, struct vmundo_error *err);
+int lvm_run(const char *vg, const char *const *args, char **ret_out, struct vmundo_error *err);
 
 /* Wait for another lvm command that works on the group, at most wait_ms; VMUNDO_CONFLICT names it then. */
 int lvm_check_lock(const char *vg, unsigned wait_ms, struct vmundo_error *err);

@@ -125,7 +125,11 @@ CFG
 # guest_open NAME: hold its console and wait until it obeys. Once after each start, before anything else reads there.
 guest_open() {
     local name=$1 tty fd end=$((SECONDS + 120))
-    tty=$(xenstore-read "/local/domain/$(xl domid "$name")/console/tty")
+    # Just rebooted, it has none for a moment.
+    until tty=$(xenstore-read "/local/domain/$(xl domid "$name")/console/tty" 2>/dev/null); do
+        [ "$SECONDS" -lt "$end" ] || fail "guest $name has no console"
+        sleep 0.2
+    done
     stty -F "$tty" raw -echo
     guest_close "$name"
     exec {fd}<>"$tty"

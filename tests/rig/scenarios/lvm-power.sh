@@ -12,53 +12,55 @@ held() {
 }
 
 if [ "$RIG_PHASE" = 1 ]; then
-    new_vg power 2000
-    lvcreate -qq -y -L 160M -n big power
-    for lv in old new; do lvcreate -qq -y -L 16M -n "$lv" power; done
-    lvcreate -qq -y -L 96M -n files power
-    mkfs.ext4 -q /dev/power/files
+    # A group each: vmundo runs one lvm at a time on a group, and some are held while they do.
+    new_vg power-big 700
+    lvcreate -qq -y -L 160M -n big power-big
+    for lv in old new; do new_vg "power-$lv" 100 && lvcreate -qq -y -L 16M -n "$lv" "power-$lv"; done
+    new_vg power-files 400
+    lvcreate -qq -y -L 96M -n files power-files
+    mkfs.ext4 -q /dev/power-files/files
     mkdir -p "$W/files"
-    mount /dev/power/files "$W/files"
+    mount /dev/power-files/files "$W/files"
     for f in vm other; do head -c 24M /dev/urandom >"$W/files/$f.img"; done
-    for lv in big old new; do head -c 16M /dev/urandom | dd of="/dev/power/$lv" bs=1M iflag=fullblock conv=fsync status=none; done
+    for lv in big old new; do head -c 16M /dev/urandom | dd of="/dev/power-$lv/$lv" bs=1M iflag=fullblock conv=fsync status=none; done
     sync
-    cfg merge /dev/power/big
+    cfg merge /dev/power-big/big
     cfg copy "$W/files/vm.img"
-    cfg back /dev/power/old
-    cfg start /dev/power/new
+    cfg back /dev/power-old/old
+    cfg start /dev/power-new/new
     say "three domains, with changes"
     for d in merge copy back; do vmundo run -q -H null "$W/$d.cfg"; done
     scribble "$(branch_of merge xvda)" 100 30000
     scribble "$(branch_of copy xvda)" 50 4000
     scribble "$(branch_of back xvda)" 5 500
     for f in vm other; do sum "$W/files/$f.img" >"$W/$f.was"; done
-    for lv in old new; do sum "/dev/power/$lv" >"$W/$lv.was"; done
+    for lv in old new; do sum "/dev/power-$lv/$lv" >"$W/$lv.was"; done
     for d in merge copy back; do sum "$(branch_of "$d" xvda)" >"$W/$d.want"; done
     for d in merge copy; do vmundo stop -q --force "$d"; done
     say "all of them in the middle of something"
     held pwrite64 enter 6 vmundo keep -q copy
     held "?clone,?clone3,?vfork" enter 1 vmundo drop -q back
     held wait4 exit 3 vmundo run -q -H null "$W/start.cfg"
-    until_true 90 bash -c "dmsetup ls | grep -q 'power-new.vmundo.*-cow'"
+    until_true 90 bash -c "dmsetup ls | grep -q 'power--new-new.vmundo.*-cow'"
     until_true 90 bash -c "! cmp -s <(md5sum <$W/files/vm.img | cut -d' ' -f1) $W/vm.was"
     vmundo keep -q merge >>"$W/held.out" 2>&1 &
-    until_true 90 bash -c 'dmsetup status power-big | grep -q snapshot-merge'
-    dmsetup status power-big
+    until_true 90 bash -c 'dmsetup status power--big-big | grep -q snapshot-merge'
+    dmsetup status power--big-big
     sync -f "$W"
     cut_here
 fi
 
 say "after the power cut"
 dmsetup status
-mount /dev/power/files "$W/files"
+mount /dev/power-files/files "$W/files"
 vmundo recover
 vmundo recover | grep -q "nothing to recover" || fail "recover is not finished"
-same "$(sum /dev/power/big)" "$(<"$W/merge.want")" "merged"
+same "$(sum /dev/power-big/big)" "$(<"$W/merge.want")" "merged"
 same "$(sum "$W/files/vm.img")" "$(<"$W/copy.want")" "copied back"
 same "$(sum "$W/files/other.img")" "$(<"$W/other.was")" "the other file"
-for lv in old new; do same "$(sum "/dev/power/$lv")" "$(<"$W/$lv.was")" "origin $lv"; done
+for lv in old new; do same "$(sum "/dev/power-$lv/$lv")" "$(<"$W/$lv.was")" "origin $lv"; done
 vmundo list
 for d in $(vmundo list | awk 'NR > 1 {print $1}'); do vmundo drop -q "$d"; done
-no_traces power
-e2fsck -fn /dev/power/files >/dev/null 2>&1 || true
+no_traces power-big power-old power-new power-files
+e2fsck -fn /dev/power-files/files >/dev/null 2>&1 || true
 say done
