@@ -90,6 +90,10 @@ int hyper_check(const struct hyper_driver *h, const struct domain *d, const stru
 
 int hyper_start(const struct instance *i, struct vmundo_error *err)
 {
+    if (i->ram && !i->driver->ram_size)
+        return cannot(i->driver, "keep a guest's RAM in a file", err);
+    if (i->saved && !i->driver->save)
+        return cannot(i->driver, "bring back guests with their RAM", err);
     return i->driver->start ? i->driver->start(i, err) : cannot(i->driver, "start domains", err);
 }
 
@@ -133,6 +137,16 @@ int hyper_hold(const struct instance *i, unsigned ms, int *ret_fd, struct vmundo
 int hyper_release(const struct hyper_driver *h, int fd, bool *ret_held, struct vmundo_error *err)
 {
     return h->release ? h->release(fd, ret_held, err) : cannot(h, "pause domains for a limited time", err);
+}
+
+int hyper_save(const struct instance *i, const char *path, struct vmundo_error *err)
+{
+    return i->driver->save ? i->driver->save(i, path, err) : cannot(i->driver, "save guests with their RAM", err);
+}
+
+uint64_t hyper_ram_size(const struct hyper_driver *h, const struct domain *d)
+{
+    return h->ram_size ? h->ram_size(d) : 0;
 }
 
 int hyper_console(const struct instance *i, int *ret_fd, struct vmundo_error *err)

@@ -14,6 +14,12 @@
  * Only start needs the whole of instance.domain; for all other callbacks its name alone may be filled in.
  *
  * A guest that ends by itself leaves its branches as they are; state() then says how it ended.
+ *
+ * RAM. A guest's memory is anonymous, or a file that its caller has made (struct instance.ram). A checkpoint with RAM is
+ * taken so: flush the RAM file while the guest runs (fdatasync(2), the caller's: it makes the pause short, nothing else
+ * depends on it); hold; save; clone the RAM file and the disks; release. What save has written, and the clones, are one
+ * instant. To go back: clone them once more, and start with .ram and .saved. Each start needs RAM of its own, except that
+ * any number of instances with ram_private can share one file.
  */
 #ifndef HYPER_HYPER_H
 #define HYPER_HYPER_H
@@ -44,6 +50,18 @@ struct instance {
     const char *dir;                 /* the private directory, absolute */
     const char *console_log;         /* appended to, absolute */
     struct hyper_options options;
+
+    /* The guest's RAM: the absolute path of a file of exactly ram_size bytes, mode 0600, made by the caller, and if it
+     * is to be cloned then on a file system that can. While the instance lives nobody else may use it (the driver has
+     * it locked), but clone it while the guest is paused. What is in it when a guest boots does not matter to a guest,
+     * but it can read it: give it an empty one. NULL: anonymous memory. */
+    const char *ram;
+    /* The file is only read: what the guest writes stays in anonymous memory. */
+    bool ram_private;
+    /* A file that save has made: start brings the guest back to that instant, paused, instead of booting it. The file
+     * is only read. Unless it holds the RAM as well, `ram` must be RAM of that instant. Domain and options must give
+     * the same machine as then; names, MAC addresses, and where disks and network come from, may differ. */
+    const char *saved;
 };
 
 enum hyper_power { HYPER_OFF, HYPER_RUNNING, HYPER_PAUSED };
@@ -70,7 +88,9 @@ struct hyper_driver {
     int (*check)(const struct domain *d, const struct hyper_options *o, struct strv *ignored,
                  struct vmundo_error *err);
 
-    /* Start it, paused, ready to run: when this returns the hypervisor holds all it needs. */
+    /* Start it, paused, ready to run: when this returns the hypervisor holds all it needs. With .saved, errors:
+     * VMUNDO_CONFLICT it was saved on another machine, or by another version of the hypervisor, or needs a RAM file;
+     * VMUNDO_FAILED it is damaged or cut short; the guest then does not run. */
     int (*start)(const struct instance *i, struct vmundo_error *err);
 
     int (*resume)(const struct instance *i, struct vmundo_error *err);
@@ -95,6 +115,18 @@ struct hyper_driver {
 
     /* Let it run again; fd is closed in any case. *ret_held: it was paused all the time until now. */
     int (*release)(int fd, bool *ret_held, struct vmundo_error *err);
+
+    /* Write the state of a paused or held guest to a new file: its devices, and its RAM too unless that is in a file that
+     * is not private. path is absolute, nothing is there; the file gets mode 0600, and its contents are durable on return
+     * (its name is not). The guest stays paused. On failure there is no file, and the guest can be let run and, after
+     * that, be saved. If we are killed, the guest runs on like one that was held, and a file may be left that start
+     * refuses. Saving again a guest that was paused all the time since gives the same contents. Errors: VMUNDO_CONFLICT
+     * it runs, is off, or has ended; or was let run meanwhile. May be missing: then the driver has no checkpoints with
+     * RAM. */
+    int (*save)(const struct instance *i, const char *path, struct vmundo_error *err);
+
+    /* How large the RAM file of this domain is, in bytes. Missing: the driver cannot keep RAM in a file. */
+    uint64_t (*ram_size)(const struct domain *d);
 
     /* Connect to the serial console. Errors: VMUNDO_CONFLICT another client has it, or the domain is off. */
     int (*console)(const struct instance *i, int *ret_fd, struct vmundo_error *err);
@@ -131,6 +163,9 @@ int hyper_state(const struct instance *i, struct hyper_status *ret, struct vmund
 int hyper_glance(const struct instance *i, struct hyper_status *ret, struct vmundo_error *err);
 int hyper_hold(const struct instance *i, unsigned ms, int *ret_fd, struct vmundo_error *err);
 int hyper_release(const struct hyper_driver *h, int fd, bool *ret_held, struct vmundo_error *err);
+int hyper_save(const struct instance *i, const char *path, struct vmundo_error *err);
+/* 0: the driver cannot keep RAM in a file. */
+uint64_t hyper_ram_size(const struct hyper_driver *h, const struct domain *d);
 int hyper_console(const struct instance *i, int *ret_fd, struct vmundo_error *err);
 int hyper_rewatch(const struct instance *i, struct vmundo_error *err);
 int hyper_name_taken(const struct hyper_driver *h, const char *name, bool *ret, struct vmundo_error *err);

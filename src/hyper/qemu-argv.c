@@ -109,6 +109,23 @@ static int add_machine(const struct domain *d, const struct qemu_host *h, struct
     return add(v, "-device", "pvpanic", err);
 }
 
+/* The file is opened by its descriptor, not by a name that could mean another one by then. The memory has the same name
+ * as anonymous memory would (pc.ram), so that one can be loaded where the other was saved. */
+static int add_ram(const struct domain *d, const struct qemu_host *h, struct strv *v, struct vmundo_error *err)
+{
+    if (h->incoming && add(v, "-incoming", "defer", err) < 0)
+        return -1;
+    if (h->ram == RAM_ANONYMOUS)
+        return 0;
+    if (strv_add(v, "-object", err) < 0 ||
+        strv_addf(v, err,
+                  "memory-backend-file,id=pc.ram,size=%lluM,mem-path=/proc/self/fd/%d,share=%s,"
+                  "x-use-canonical-path-for-ramblock-id=off",
+                  (unsigned long long)d->memory_mib, QEMU_FD_RAM, h->ram == RAM_SHARED ? "on" : "off") < 0)
+        return -1;
+    return add(v, "-machine", "memory-backend=pc.ram", err);
+}
+
 static int add_firmware(const struct domain *d, const struct qemu_host *h, struct strv *v, struct vmundo_error *err)
 {
     const char *f = d->firmware;
@@ -324,10 +341,48 @@ int qemu_argv(const struct domain *d, const struct qemu_host *h, struct strv *re
     for (size_t i = 0; i < ARRAY_SIZE(always); i++)
         if (strv_add(ret, always[i], err) < 0)
             return -1;
-    if (add_machine(d, h, ret, err) < 0 || add_boot(d, h, disks, ret, err) < 0 || add_sockets(ret, err) < 0 ||
+    if (add_machine(d, h, ret, err) < 0 || add_ram(d, h, ret, err) < 0 || add_boot(d, h, disks, ret, err) < 0 || add_sockets(ret, err) < 0 ||
         add_disks(d, h, disks, ret, err) < 0)
         return -1;
     return add_network(d, h, ret, err);
+}
+
+/* ---- what must be the same when a state is loaded --------------------------------------------------------------- */
+
+static bool is_flag(const char *arg)
+{
+    return str_eq(arg, "-nodefaults") || str_eq(arg, "-no-user-config") || str_eq(arg, "-S");
+}
+
+static bool makes_the_machine(const char *option, const char *value)
+{
+    static const char *const options[] = {"-machine", "-accel", "-cpu", "-m", "-smp", "-bios", "-device"};
+    if (str_has_prefix(value, "memory-backend="))
+        return false;
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+        if (str_eq(option, options[i]))
+            return true;
+    return false;
+}
+
+static int add_without_mac(const char *option, const char *value, struct strv *ret, struct vmundo_error *err)
+{
+    const char *mac = strstr(value, ",mac=");
+    size_t before = mac ? (size_t)(mac - value) : strlen(value);
+    const char *after = mac ? mac + 1 + strcspn(mac + 1, ",") : "";
+    return strv_addf(ret, err, "%s %.*s%s", option, (int)before, value, after);
+}
+
+int qemu_machine(const char *const *argv, size_t n, struct strv *ret, struct vmundo_error *err)
+{
+    for (size_t i = 1; i + 1 < n; i++) {
+        if (is_flag(argv[i]))
+            continue;
+        if (makes_the_machine(argv[i], argv[i + 1]) && add_without_mac(argv[i], argv[i + 1], ret, err) < 0)
+            return -1;
+        i++;
+    }
+    return 0;
 }
 
 /* ---- what has no effect ----------------------------------------------------------------------------------------- */

@@ -2,9 +2,11 @@
 /*
  * qemu-start.c: starting. The monitor does it (src/monitor): here it gets its orders (spec.json in the instance's
  * directory) and what it cannot make itself: the lock that says that it lives, the console's log, the network devices,
- * and a pipe on which it tells how it went. When it says ready, QEMU holds all it needs and the guest is paused before
- * its first instruction.
+ * and a pipe on which it tells how it went; where they are wanted, the file that is the guest's RAM, and the saved state
+ * that QEMU loads instead of booting. When it says ready, QEMU holds all it needs and the guest is paused: before its
+ * first instruction, or at the instant when it was saved.
  */
+#include "hyper/qemu-saved.h"
 #include "hyper/qemu.h"
 #include "hyper/rundir.h"
 
@@ -19,19 +21,23 @@
 #define START_TIMEOUT_MS 20000u
 #define GRACE_MS 5000u /* for the monitor to report, beyond the time that it gives QEMU */
 #define MAX_REPORT 4096
+#define LOAD_BYTES_PER_MS 32768u /* at least so fast is a saved state loaded */
 
 struct launch {
     const struct instance *i;
     int dirfd, lock;
     int log;    /* the console's */
     int errlog; /* qemu.log: standard error of QEMU and the monitor */
+    int ram;    /* -1: anonymous */
+    int saved;  /* -1: the guest boots */
+    struct saved from;
     int taps[RUNDIR_MAX_TAPS];
     size_t n_taps;
 };
 
 #define LAUNCH_INIT                                                                                                    \
     {                                                                                                                  \
-        .dirfd = -1, .lock = -1, .log = -1, .errlog = -1                                                               \
+        .dirfd = -1, .lock = -1, .log = -1, .errlog = -1, .ram = -1, .saved = -1                                                               \
     }
 
 static void launch_close(struct launch *l)
@@ -40,6 +46,9 @@ static void launch_close(struct launch *l)
     cleanup_close(&l->lock);
     cleanup_close(&l->log);
     cleanup_close(&l->errlog);
+    cleanup_close(&l->ram);
+    cleanup_close(&l->saved);
+    saved_clear(&l->from);
     for (size_t n = 0; n < l->n_taps; n++)
         cleanup_close(&l->taps[n]);
     *l = (struct launch)LAUNCH_INIT;
@@ -53,10 +62,63 @@ static unsigned start_timeout(void)
     return ms > 0 && ms <= INT_MAX / 2 ? (unsigned)ms : START_TIMEOUT_MS;
 }
 
+static unsigned launch_timeout(const struct launch *l)
+{
+    uint64_t ms = start_timeout() + l->from.size / LOAD_BYTES_PER_MS;
+    return ms <= INT_MAX / 2 ? (unsigned)ms : INT_MAX / 2;
+}
+
 static char *monitor_path(struct vmundo_error *err)
 {
     const char *dir = secure_getenv("VMUNDO_LIBEXEC_DIR");
     return str_printf(err, "%s/vmundo-monitor", dir && *dir ? dir : VMUNDO_LIBEXECDIR);
+}
+
+/* ---- RAM and saved state ---------------------------------------------------------------------------------------- */
+
+/* The lock goes with the descriptor to QEMU, and ends with it. */
+static int lock_ram(const struct launch *l, struct vmundo_error *err)
+{
+    struct flock whole = {.l_type = l->i->ram_private ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(l->ram, F_OFD_SETLK, &whole) == 0)
+        return 0;
+    if (errno == EAGAIN)
+        return error_set(err, VMUNDO_CONFLICT, "the RAM file %s is in use by another guest", l->i->ram);
+    return error_errno(err, errno, "cannot lock the RAM file %s", l->i->ram);
+}
+
+static int open_ram(struct launch *l, struct vmundo_error *err)
+{
+    const char *path = l->i->ram;
+    uint64_t want = qemu_ram_size(l->i->domain);
+    struct stat st;
+    if (!path)
+        return 0;
+    l->ram = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (l->ram < 0 || fstat(l->ram, &st) < 0)
+        return error_errno(err, errno, "cannot open the RAM file %s", path);
+    if (!S_ISREG(st.st_mode))
+        return error_set(err, VMUNDO_FAILED, "the RAM file %s is no file", path);
+    if ((uint64_t)st.st_size != want)
+        return error_set(err, VMUNDO_CONFLICT, "the RAM file %s has %llu bytes, and the domain's memory %llu", path,
+                         (unsigned long long)st.st_size, (unsigned long long)want);
+    return lock_ram(l, err);
+}
+
+static int open_saved(struct launch *l, struct vmundo_error *err)
+{
+    return l->i->saved ? saved_open(l->i->saved, &l->saved, &l->from, err) : 0;
+}
+
+static int check_saved(const struct launch *l, const struct strv *argv, struct vmundo_error *err)
+{
+    AUTO_STRV struct strv machine = {0};
+    const char *const *items = (const char *const *)argv->items;
+    if (!l->i->saved)
+        return 0;
+    if (qemu_machine(items, argv->n, &machine, err) < 0 || qemu_processor(items, argv->n, &machine, err) < 0)
+        return -1;
+    return saved_check(&l->from, &machine, l->i->ram, err);
 }
 
 /* ---- orders ----------------------------------------------------------------------------------------------------- */
@@ -64,6 +126,11 @@ static char *monitor_path(struct vmundo_error *err)
 static const char *action_name(enum domain_action a)
 {
     return a == ACTION_DESTROY ? "destroy" : a == ACTION_RESTART ? "restart" : "preserve";
+}
+
+static const char *ram_name(enum qemu_ram ram)
+{
+    return ram == RAM_SHARED ? "shared" : ram == RAM_PRIVATE ? "private" : "anonymous";
 }
 
 static json_t *argv_json(const struct strv *argv)
@@ -83,12 +150,17 @@ static int write_spec(const struct launch *l, struct vmundo_error *err)
     AUTO_STRV struct strv argv = {0};
     AUTO_FREE bool *is_block = NULL;
     struct qemu_host h;
-    if (qemu_host(d, &l->i->options, &h, &is_block, err) < 0 || qemu_argv(d, &h, &argv, err) < 0)
+    if (qemu_host(d, &l->i->options, &h, &is_block, err) < 0)
+        return -1;
+    h.ram = !l->i->ram ? RAM_ANONYMOUS : l->i->ram_private ? RAM_PRIVATE : RAM_SHARED;
+    h.incoming = l->i->saved;
+    if (qemu_argv(d, &h, &argv, err) < 0 || check_saved(l, &argv, err) < 0)
         return -1;
     json_t *list = argv_json(&argv);
-    AUTO_JSON json_t *spec = json_pack("{s:o, s:i, s:i, s:s, s:s, s:s}", "argv", list, "taps", (int)l->n_taps,
-                                       "timeout_ms", (int)start_timeout(), "on_poweroff", action_name(d->on_poweroff),
-                                       "on_reboot", action_name(d->on_reboot), "on_crash", action_name(d->on_crash));
+    AUTO_JSON json_t *spec = json_pack("{s:o, s:i, s:i, s:s, s:s, s:s, s:s, s:s*}", "argv", list, "taps", (int)l->n_taps,
+                                       "timeout_ms", (int)launch_timeout(l), "on_poweroff", action_name(d->on_poweroff),
+                                       "on_reboot", action_name(d->on_reboot), "on_crash", action_name(d->on_crash),
+                                       "ram", ram_name(h.ram), "saved", l->from.qemu);
     if (!spec)
         return error_set(err, VMUNDO_FAILED, "a path in the configuration is not UTF-8, which QEMU does not accept");
     return rundir_put(l->dirfd, RUNDIR_SPEC, spec, err);
@@ -140,7 +212,7 @@ static int await_report(const struct launch *l, int pipe, struct vmundo_error *e
 {
     char line[MAX_REPORT];
     size_t len = 0;
-    uint64_t deadline = sys_monotonic_ms() + start_timeout() + GRACE_MS;
+    uint64_t deadline = sys_monotonic_ms() + launch_timeout(l) + GRACE_MS;
     while (!memchr(line, '\n', len) && len < sizeof(line) - 1) {
         uint64_t now = sys_monotonic_ms();
         struct pollfd p = {.fd = pipe, .events = POLLIN};
@@ -172,15 +244,20 @@ static int run_monitor(const struct launch *l, const char *mode, struct vmundo_e
         return error_errno(err, errno, "cannot make a pipe");
     ours = ends[0];
     theirs = ends[1];
-    struct process_fd fds[3 + RUNDIR_MAX_TAPS] = {
+    struct process_fd fds[5 + RUNDIR_MAX_TAPS] = {
         {l->lock, MONITOR_FD_LOCK}, {theirs, MONITOR_FD_READY}, {l->log, MONITOR_FD_CONSOLE_LOG}};
+    size_t n_fds = 3;
+    if (l->ram >= 0)
+        fds[n_fds++] = (struct process_fd){l->ram, MONITOR_FD_RAM};
+    if (l->saved >= 0)
+        fds[n_fds++] = (struct process_fd){l->saved, MONITOR_FD_SAVED};
     for (size_t n = 0; n < l->n_taps; n++)
-        fds[3 + n] = (struct process_fd){l->taps[n], MONITOR_FD_TAP + (int)n};
+        fds[n_fds++] = (struct process_fd){l->taps[n], MONITOR_FD_TAP + (int)n};
     struct process_options o = PROCESS_OPTIONS_INIT;
     o.cwd_fd = l->dirfd;
     o.errout = l->errlog;
     o.fds = fds;
-    o.n_fds = 3 + l->n_taps;
+    o.n_fds = n_fds;
     o.new_session = true;
     pid_t pid;
     if (process_spawn((const char *const[]){path, mode, l->i->domain->name, NULL}, &o, &pid, err) < 0)
@@ -216,6 +293,9 @@ static int start_fresh(struct launch *l, struct vmundo_error *err)
         return error_errno(err, errno, "cannot clear %s", RUNDIR_MONITOR_LOCK);
     unlinkat(l->dirfd, RUNDIR_END, 0);
     unlinkat(l->dirfd, RUNDIR_QEMU_PID, 0);
+    unlinkat(l->dirfd, RUNDIR_SAVED, 0);
+    if (open_ram(l, err) < 0 || open_saved(l, err) < 0)
+        return -1;
     if (open_logs(l, true, err) < 0 || open_taps(l, err) < 0 || write_spec(l, err) < 0)
         return -1;
     return run_monitor(l, "start", err);

@@ -46,6 +46,20 @@ static bool have_kvm(void)
     return fd >= 0;
 }
 
+int qemu_processor(const char *const *argv, size_t n, struct strv *ret, struct vmundo_error *err)
+{
+    bool kvm = false;
+    for (size_t i = 0; i + 1 < n; i++)
+        kvm = kvm || (str_eq(argv[i], "-accel") && str_eq(argv[i + 1], "kvm"));
+    AUTO_FCLOSE FILE *f = kvm ? fopen("/proc/cpuinfo", "re") : NULL;
+    AUTO_FREE char *line = NULL;
+    size_t size = 0;
+    while (f && getline(&line, &size, f) > 0)
+        if (str_has_prefix(line, "model name") && strchr(line, ':'))
+            return strv_addf(ret, err, "processor%.*s", (int)strcspn(strchr(line, ':'), "\n"), strchr(line, ':'));
+    return 0;
+}
+
 static const char *find_ovmf(void)
 {
     static const char *const places[] = {"/usr/share/ovmf/OVMF.fd", "/usr/share/qemu/OVMF.fd",
@@ -276,23 +290,22 @@ static int state(const struct instance *i, struct hyper_status *ret, struct vmun
 
 /* ---- asking QEMU ------------------------------------------------------------------------------------------------ */
 
-static int command(const struct instance *i, const char *name, struct vmundo_error *err)
+static int ask(const struct instance *i, struct qmp *q, struct vmundo_error *err)
 {
     AUTO_CLOSE int dirfd = -1;
-    AUTO_QMP struct qmp q = QMP_INIT;
-    if (qemu_open_live_dir(i, &dirfd, err) < 0 || qemu_qmp(dirfd, COMMAND_TIMEOUT_MS, &q, err) < 0)
-        return -1;
-    return qmp_do(&q, name, err);
+    return qemu_open_live_dir(i, &dirfd, err) < 0 ? -1 : qemu_qmp(dirfd, COMMAND_TIMEOUT_MS, q, err);
 }
 
 static int resume(const struct instance *i, struct vmundo_error *err)
 {
-    return command(i, "cont", err);
+    AUTO_QMP struct qmp q = QMP_INIT;
+    return ask(i, &q, err) < 0 ? -1 : qmp_cont(&q, err);
 }
 
 static int pause_it(const struct instance *i, struct vmundo_error *err)
 {
-    return command(i, "stop", err);
+    AUTO_QMP struct qmp q = QMP_INIT;
+    return ask(i, &q, err) < 0 ? -1 : qmp_do(&q, "stop", err);
 }
 
 /* ---- asking the monitor ----------------------------------------------------------------------------------------- */
@@ -426,6 +439,8 @@ const struct hyper_driver hyper_qemu = {
     .glance = glance,
     .hold = hold,
     .release = release,
+    .save = qemu_save,
+    .ram_size = qemu_ram_size,
     .console = qemu_console,
     .rewatch = qemu_rewatch,
 };

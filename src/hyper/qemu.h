@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * qemu.h: what the files of the qemu driver share: qemu.c (the driver: looking, asking the guest), qemu-start.c and
- * qemu-end.c (starting QEMU under its monitor, ending both), qemu-console.c, qemu-net.c (network devices); qemu-argv.c
- * and qemu-disk.c are pure and have headers of their own.
+ * qemu-end.c (starting QEMU under its monitor, ending both), qemu-console.c, qemu-net.c (network devices), qemu-save.c
+ * (saving the guest's state); qemu-argv.c, qemu-saved.c
+ * and qemu-disk.c have headers of their own.
  */
 #ifndef HYPER_QEMU_H
 #define HYPER_QEMU_H
@@ -15,6 +16,9 @@
  * caller frees. Errors: VMUNDO_USAGE options that make no sense. */
 int qemu_host(const struct domain *d, const struct hyper_options *o, struct qemu_host *ret, bool **ret_is_block,
               struct vmundo_error *err);
+
+/* Where the guest sees the host's own processor (KVM), add which that is to what makes the machine (qemu_machine). */
+int qemu_processor(const char *const *argv, size_t n, struct strv *ret, struct vmundo_error *err);
 
 /* The instance's directory. Errors: errnum ENOENT. */
 int qemu_open_dir(const struct instance *i, int *ret_fd, struct vmundo_error *err);
@@ -34,6 +38,8 @@ int qemu_qmp(int dirfd, unsigned timeout_ms, struct qmp *ret, struct vmundo_erro
 
 int qemu_start(const struct instance *i, struct vmundo_error *err);
 int qemu_rewatch(const struct instance *i, struct vmundo_error *err);
+int qemu_save(const struct instance *i, const char *path, struct vmundo_error *err);
+uint64_t qemu_ram_size(const struct domain *d);
 int qemu_console(const struct instance *i, int *ret_fd, struct vmundo_error *err);
 int qemu_destroy(const struct instance *i, struct vmundo_error *err);
 

@@ -40,16 +40,35 @@ static int wait_for(const struct qmp *q, short events, uint64_t deadline)
     }
 }
 
-static int send_all(struct qmp *q, const char *text, uint64_t deadline, struct vmundo_error *err)
+/* As send(2); give_fd (-1: none) goes with the first byte. unix(7) on SCM_RIGHTS. */
+static ssize_t send_some(const struct qmp *q, const char *text, size_t len, int give_fd)
+{
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec iov = {(void *)(uintptr_t)text, len};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+    if (give_fd >= 0) {
+        m.msg_control = &control;
+        m.msg_controllen = sizeof(control);
+        control.header = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+        memcpy(CMSG_DATA(&control.header), &give_fd, sizeof(int));
+    }
+    return sendmsg(q->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static int send_all(struct qmp *q, const char *text, int give_fd, uint64_t deadline, struct vmundo_error *err)
 {
     for (size_t left = strlen(text); left > 0;) {
-        ssize_t n = send(q->fd, text, left, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n = send_some(q, text, left, give_fd);
         if (n < 0 && errno == EAGAIN) {
             if (!wait_for(q, POLLOUT, deadline))
                 return fail(ETIMEDOUT, "QEMU does not read its QMP connection", err);
         } else if (n < 0 && errno != EINTR) {
             return fail_closed(err);
         } else if (n > 0) {
+            give_fd = -1;
             text += n;
             left -= (size_t)n;
         }
@@ -156,19 +175,20 @@ static int refused(const char *command, const json_t *error, struct vmundo_error
     return error_set(err, VMUNDO_FAILED, "QEMU refused '%s': %s", command, safe ? safe : "");
 }
 
-static int send_command(struct qmp *q, const char *command, json_t *arguments, uint64_t deadline,
+static int send_command(struct qmp *q, const char *command, json_t *arguments, int give_fd, uint64_t deadline,
                         struct vmundo_error *err)
 {
     AUTO_JSON json_t *o = json_pack("{s:s, s:I, s:o*}", "execute", command, "id", ++q->id, "arguments", arguments);
     AUTO_FREE char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
     AUTO_FREE char *line = text ? str_printf(err, "%s\n", text) : NULL;
-    return line ? send_all(q, line, deadline, err) : error_nomem(err);
+    return line ? send_all(q, line, give_fd, deadline, err) : error_nomem(err);
 }
 
-int qmp_call(struct qmp *q, const char *command, json_t *arguments, json_t **ret, struct vmundo_error *err)
+static int call(struct qmp *q, const char *command, json_t *arguments, int give_fd, json_t **ret,
+                struct vmundo_error *err)
 {
     uint64_t deadline = sys_monotonic_ms() + q->timeout_ms;
-    if (send_command(q, command, arguments, deadline, err) < 0)
+    if (send_command(q, command, arguments, give_fd, deadline, err) < 0)
         return -1;
     for (;;) {
         AUTO_JSON json_t *o = NULL;
@@ -193,6 +213,60 @@ int qmp_call(struct qmp *q, const char *command, json_t *arguments, json_t **ret
             *ret = json_incref(json_object_get(o, "return"));
         return 0;
     }
+}
+
+int qmp_call(struct qmp *q, const char *command, json_t *arguments, json_t **ret, struct vmundo_error *err)
+{
+    return call(q, command, arguments, -1, ret, err);
+}
+
+int qmp_give_fd(struct qmp *q, int fd, const char *name, struct vmundo_error *err)
+{
+    return call(q, "getfd", json_pack("{s:s}", "fdname", name), fd, NULL, err);
+}
+
+int qmp_prepare_migration(struct qmp *q, struct vmundo_error *err)
+{
+    json_t *capabilities = json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", "x-ignore-shared", "state", 1);
+    if (qmp_call(q, "migrate-set-capabilities", capabilities, NULL, err) < 0)
+        return -1;
+    return qmp_call(q, "migrate-set-parameters", json_pack("{s:I}", "max-bandwidth", (json_int_t)1 << 40), NULL, err);
+}
+
+/* One that is just being completed cannot be cancelled; "cont" is refused until it is. */
+int qmp_cont(struct qmp *q, struct vmundo_error *err)
+{
+    uint64_t deadline = sys_monotonic_ms() + q->timeout_ms;
+    if (qmp_do(q, "migrate_cancel", err) < 0)
+        return -1;
+    for (;;) {
+        AUTO_FREE char *status = NULL;
+        struct vmundo_error e = {0};
+        if (qmp_do(q, "cont", &e) == 0)
+            return 0;
+        if (e.errnum || qmp_status(q, &status, NULL) < 0 || !str_eq(status, "finish-migrate") ||
+            sys_monotonic_ms() > deadline) {
+            error_set(err, e.code, "%s", e.msg);
+            if (err)
+                err->errnum = e.errnum;
+            return -1;
+        }
+        poll(NULL, 0, 1);
+    }
+}
+
+int qmp_version(struct qmp *q, char **ret, struct vmundo_error *err)
+{
+    AUTO_JSON json_t *o = NULL;
+    uint64_t major, minor, micro;
+    if (qmp_call(q, "query-version", NULL, &o, err) < 0)
+        return -1;
+    const json_t *v = json_object_get(o, "qemu");
+    if (json_get_u64(v, "major", &major, err) < 0 || json_get_u64(v, "minor", &minor, err) < 0 ||
+        json_get_u64(v, "micro", &micro, err) < 0)
+        return error_wrap(err, "QEMU does not tell its version");
+    *ret = str_printf(err, "%u.%u.%u", (unsigned)major, (unsigned)minor, (unsigned)micro);
+    return *ret ? 0 : -1;
 }
 
 int qmp_status(struct qmp *q, char **ret, struct vmundo_error *err)

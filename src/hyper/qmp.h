@@ -44,6 +44,18 @@ static inline int qmp_do(struct qmp *q, const char *command, struct vmundo_error
     return qmp_call(q, command, NULL, NULL, err);
 }
 
+/* Let the guest run. A migration under way, which would stop it again at its end, is given up. */
+int qmp_cont(struct qmp *q, struct vmundo_error *err);
+
+/* "7.2.22". *ret is the caller's. */
+int qmp_version(struct qmp *q, char **ret, struct vmundo_error *err);
+
+/* Hand QEMU a descriptor, by the name for "fd:NAME". It shares our file offset. */
+int qmp_give_fd(struct qmp *q, int fd, const char *name, struct vmundo_error *err);
+
+/* Before anything is migrated: RAM that is shared with a file is not part of what migrates; there is no limit to speed. */
+int qmp_prepare_migration(struct qmp *q, struct vmundo_error *err);
+
 /* query-status: "running", "paused", "prelaunch", "shutdown", "guest-panicked" … *ret is the caller's. */
 int qmp_status(struct qmp *q, char **ret, struct vmundo_error *err);
 

@@ -23,6 +23,7 @@
 #define RUNDIR_QEMU_LOG "qemu.log"         /* what QEMU and the monitor say on standard error */
 #define RUNDIR_SPEC "spec.json"            /* what the monitor is to do, see monitor/monitor.h */
 #define RUNDIR_END "end.json"              /* how it ended: "ended" */
+#define RUNDIR_SAVED "saved.json"          /* which file holds the state that the guest was last saved in */
 #define RUNDIR_QMP_SOCKET "qmp.sock"       /* QMP for commands; one client at a time, the others queue */
 #define RUNDIR_EVENTS_SOCKET "events.sock" /* QMP for the monitor */
 #define RUNDIR_CONSOLE_SOCKET "console.sock"
@@ -33,8 +34,23 @@
 #define RUNDIR_MAX_TAPS 8u
 
 /* Descriptors of the monitor, and of QEMU. */
-enum { MONITOR_FD_LOCK = 3, MONITOR_FD_READY, MONITOR_FD_CONSOLE_LOG, MONITOR_FD_TAP = 10 };
-enum { QEMU_FD_QMP = 3, QEMU_FD_EVENTS, QEMU_FD_CONSOLE, QEMU_FD_CONSOLE_LOG, QEMU_FD_LOCK, QEMU_FD_TAP = 10 };
+enum {
+    MONITOR_FD_LOCK = 3,
+    MONITOR_FD_READY,
+    MONITOR_FD_CONSOLE_LOG,
+    MONITOR_FD_RAM,
+    MONITOR_FD_SAVED,
+    MONITOR_FD_TAP = 10
+};
+enum {
+    QEMU_FD_QMP = 3,
+    QEMU_FD_EVENTS,
+    QEMU_FD_CONSOLE,
+    QEMU_FD_CONSOLE_LOG,
+    QEMU_FD_LOCK,
+    QEMU_FD_RAM,
+    QEMU_FD_TAP = 10
+};
 
 /* The lock file dirfd/name, created and locked. Returns the descriptor, or -1 and errno: EAGAIN somebody holds it. */
 int rundir_lock(int dirfd, const char *name);

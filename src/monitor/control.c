@@ -38,7 +38,7 @@ void control_continue(struct monitor *m)
     if (!m->record.held)
         return;
     m->continuing = true;
-    int r = qmp_do(&m->qmp, "cont", &e);
+    int r = qmp_cont(&m->qmp, &e);
     m->continuing = false;
     if (r < 0) {
         log_say("the guest cannot run on after having been held: %s", e.msg);

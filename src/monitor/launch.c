@@ -19,7 +19,7 @@ static int cannot_listen(const char *name, struct vmundo_error *err)
 
 /* ---- a new one -------------------------------------------------------------------------------------------------- */
 
-#define N_FIXED 5
+#define N_FIXED 6
 struct handover {
     struct process_fd fds[N_FIXED + RUNDIR_MAX_TAPS];
     size_t n;
@@ -57,6 +57,12 @@ static int open_sockets(const struct monitor *m, struct handover *h, struct vmun
     return 0;
 }
 
+static const char *spec_string(const struct monitor *m, const char *key, const char *missing)
+{
+    const char *s = json_string_value(json_object_get(m->spec, key));
+    return s ? s : missing;
+}
+
 static int collect_handover(const struct monitor *m, struct handover *h, struct vmundo_error *err)
 {
     uint64_t taps;
@@ -64,6 +70,8 @@ static int collect_handover(const struct monitor *m, struct handover *h, struct 
         return -1;
     for (unsigned i = 0; i < taps && i < RUNDIR_MAX_TAPS; i++)
         handover_add(h, MONITOR_FD_TAP + (int)i, QEMU_FD_TAP + (int)i);
+    if (!str_eq(spec_string(m, "ram", "anonymous"), "anonymous"))
+        handover_add(h, MONITOR_FD_RAM, QEMU_FD_RAM);
     handover_add(h, MONITOR_FD_CONSOLE_LOG, QEMU_FD_CONSOLE_LOG);
     int lock = rundir_lock(m->dir, RUNDIR_QEMU_LOCK);
     if (lock < 0)
@@ -116,10 +124,40 @@ static int connect_events(struct monitor *m, unsigned timeout_ms, struct vmundo_
     m->qmp.on_event = guest_event;
     m->qmp.data = m;
     m->qmp.timeout_ms = timeout_ms;
-    if (qmp_start(&m->qmp, err) < 0)
+    return qmp_start(&m->qmp, err);
+}
+
+/* The last number is that of a stable release, which keeps the format. */
+static bool is_same_version(const char *a, const char *b)
+{
+    const char *dot = strrchr(a, '.'), *other = strrchr(b, '.');
+    return dot && other && dot - a == other - b && !strncmp(a, b, (size_t)(dot - a));
+}
+
+/* Instead of booting. QEMU answers nothing while it loads, and ends if it cannot. */
+static int load_saved(struct monitor *m, struct vmundo_error *err)
+{
+    const char *saved_by = spec_string(m, "saved", "");
+    AUTO_FREE char *version = NULL;
+    if (qmp_version(&m->qmp, &version, err) < 0)
         return -1;
-    m->qmp.timeout_ms = QMP_TIMEOUT_MS;
-    return 0;
+    if (!is_same_version(saved_by, version))
+        return error_set(err, VMUNDO_CONFLICT, "the guest was saved by QEMU %s, and this is QEMU %s, which may not load it "
+                         "rightly", saved_by, version);
+    if (qmp_prepare_migration(&m->qmp, err) < 0 || qmp_give_fd(&m->qmp, MONITOR_FD_SAVED, "saved", err) < 0)
+        return -1;
+    close(MONITOR_FD_SAVED);
+    if (qmp_call(&m->qmp, "migrate-incoming", json_pack("{s:s}", "uri", "fd:saved"), NULL, err) < 0)
+        return -1;
+    for (uint64_t deadline = sys_monotonic_ms() + m->qmp.timeout_ms;; poll(NULL, 0, 1)) {
+        AUTO_FREE char *status = NULL;
+        if (qmp_status(&m->qmp, &status, err) < 0)
+            return -1;
+        if (!str_eq(status, "inmigrate"))
+            return 0;
+        if (sys_monotonic_ms() > deadline)
+            return error_set(err, VMUNDO_FAILED, "QEMU has not loaded the saved state within %u ms", m->qmp.timeout_ms);
+    }
 }
 
 /* QEMU's own words are better than "it has closed the connection" or "it does not answer". */
@@ -134,6 +172,12 @@ static int explain(struct monitor *m, struct vmundo_error *err)
         error_set(err, VMUNDO_FAILED, "%s (%s said: %s)", first ? first : "", m->program, said);
     }
     return -1;
+}
+
+static int explain_load(struct monitor *m, struct vmundo_error *err)
+{
+    explain(m, err);
+    return error_wrap(err, "QEMU cannot load the saved state");
 }
 
 static void kill_child(struct monitor *m)
@@ -152,8 +196,13 @@ static int bring_up(struct monitor *m, struct vmundo_error *err)
     AUTO_FREE char *status = NULL;
     if (json_get_u64(m->spec, "timeout_ms", &timeout, err) < 0 || control_open(m, err) < 0 || spawn(m, err) < 0)
         return -1;
-    if (connect_events(m, (unsigned)timeout, err) < 0 || qmp_status(&m->qmp, &status, err) < 0)
+    if (connect_events(m, (unsigned)timeout, err) < 0)
         return explain(m, err);
+    if (json_object_get(m->spec, "saved") && load_saved(m, err) < 0)
+        return err->code == VMUNDO_CONFLICT ? -1 : explain_load(m, err);
+    if (qmp_status(&m->qmp, &status, err) < 0)
+        return explain(m, err);
+    m->qmp.timeout_ms = QMP_TIMEOUT_MS;
     m->record.paused = !str_eq(status, "running");
     record_write(m);
     return 0;
@@ -195,6 +244,8 @@ int launch_attach(struct monitor *m, struct vmundo_error *err)
     if (find_process(m, err) < 0 || control_open(m, err) < 0 || connect_events(m, QMP_TIMEOUT_MS, err) < 0 ||
         qmp_status(&m->qmp, &status, err) < 0)
         return -1;
+    if (str_eq(status, "inmigrate"))
+        return error_set(err, VMUNDO_CONFLICT, "its start from a saved state was cut off: destroy it and start it again");
     catch_up(m, status);
     control_continue(m); /* if the last monitor was killed while it held the guest */
     return 0;

@@ -12,7 +12,10 @@
  * descriptors of hyper/rundir.h; standard error is qemu.log. Its orders are in spec.json:
  *     argv         of QEMU
  *     taps         how many descriptors there are from MONITOR_FD_TAP on, for QEMU
- *     timeout_ms   for QEMU to come up
+ *     timeout_ms   for QEMU to come up, and to load what was saved
+ *     ram          "anonymous"; "shared", "private": from the file MONITOR_FD_RAM
+ *     saved        not there: the guest boots; else the version of the QEMU that has saved it to MONITOR_FD_SAVED, which
+ *                  stands where its stream begins
  *     on_poweroff, on_reboot, on_crash    "destroy", "restart", "preserve"
  * On MONITOR_FD_READY it reports {"ok": true}, or why not. There is one thread and one loop; no call waits longer than
  * QMP_TIMEOUT_MS.

@@ -3,17 +3,30 @@
  * hyper-tool: the hypervisor contract on the command line, for the tests: hyper-tool DRIVER ACTION DIR [CFG|ARGUMENT].
  *
  *     start DIR CFG         accel is tcg, the network $HYPER_TOOL_NET (default none); the console's log is
- * DIR/console.log resume, pause, destroy, rewatch DIR shutdown DIR MS       prints "off" or "still running" state,
- * glance DIR     prints "running|paused|off PID watched|unwatched HOW-IT-ENDED" hold DIR MS           holds the guest,
- * prints "held", waits for a line on stdin, releases: "in time" or "too late" console DIR           prints "connected",
- * waits for the end of stdin check CFG             prints what has no effect time DIR N            N glances:
- * microseconds each Errors go to stderr as "CODE MESSAGE", and the exit status is the code.
+ *                           DIR/console.log; RAM file $HYPER_TOOL_RAM, private if $HYPER_TOOL_PRIVATE; from the saved
+ *                           state $HYPER_TOOL_SAVED
+ *     restore DIR CFG       start and resume: prints the milliseconds until it runs
+ *     resume, pause, destroy, rewatch DIR
+ *     shutdown DIR MS       prints "off" or "still running"
+ *     state, glance DIR     prints "running|paused|off PID watched|unwatched HOW-IT-ENDED"
+ *     hold DIR MS           holds the guest, prints "held", waits for a line on stdin, releases: "in time" or "too late"
+ *     save DIR PATH
+ *     checkpoint DIR PATH   flush the RAM file, hold, save to PATH, clone the RAM file to PATH.ram and each file of
+ *                           $HYPER_TOOL_CLONE (FILE:COPY, or nothing), release: prints the milliseconds of the pause, and
+ *                           "in time" or "too late"
+ *     console DIR           prints "connected", waits for the end of stdin
+ *     check CFG             prints what has no effect
+ *     ram-size CFG          prints how large the RAM file must be
+ *     time DIR N            N glances: microseconds each
+ * Errors go to stderr as "CODE MESSAGE", and the exit status is the code.
  */
 #include "config/config.h"
 #include "hyper/hyper.h"
 #include "util/sys.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
+#include <time.h>
 
 static struct vmundo_error err;
 
@@ -46,6 +59,62 @@ static int hold(const struct instance *i, unsigned ms)
     if (hyper_release(i->driver, fd, &held, &err) < 0)
         return -1;
     puts(held ? "in time" : "too late");
+    return 0;
+}
+
+static double now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static int clone_file(const char *from, const char *to)
+{
+    AUTO_CLOSE int src = open(from, O_RDONLY | O_CLOEXEC);
+    AUTO_CLOSE int dst = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    return src < 0 || dst < 0 || sys_ficlone(dst, src) < 0 ? error_errno(&err, errno, "cannot clone %s", from) : 0;
+}
+
+static int clone_all(const struct instance *i, const char *path)
+{
+    AUTO_FREE char *ram = str_printf(&err, "%s.ram", path), *disk = NULL;
+    if (!ram || str_copy(getenv("HYPER_TOOL_CLONE"), &disk, &err) < 0 || (i->ram && clone_file(i->ram, ram) < 0))
+        return -1;
+    char *colon = disk ? strchr(disk, ':') : NULL;
+    if (!colon)
+        return 0;
+    *colon = '\0';
+    return clone_file(disk, colon + 1);
+}
+
+static int checkpoint(const struct instance *i, const char *path)
+{
+    AUTO_CLOSE int ram = i->ram ? open(i->ram, O_RDONLY | O_CLOEXEC) : -1;
+    int fd;
+    bool held = false;
+    if (ram >= 0 && fdatasync(ram) < 0)
+        return error_errno(&err, errno, "cannot flush %s", i->ram);
+    double begun = now_ms();
+    if (hyper_hold(i, 60000, &fd, &err) < 0)
+        return -1;
+    int r = hyper_save(i, path, &err);
+    double saved = now_ms();
+    r = r < 0 ? r : clone_all(i, path);
+    double cloned = now_ms();
+    if (hyper_release(i->driver, fd, &held, r < 0 ? NULL : &err) < 0 || r < 0)
+        return -1;
+    printf("%.1f %s (save %.1f, clone %.1f)\n", now_ms() - begun, held ? "in time" : "too late", saved - begun,
+           cloned - saved);
+    return 0;
+}
+
+static int restore(const struct instance *i)
+{
+    double begun = now_ms();
+    if (hyper_start(i, &err) < 0 || hyper_resume(i, &err) < 0)
+        return -1;
+    printf("%.1f\n", now_ms() - begun);
     return 0;
 }
 
@@ -90,6 +159,12 @@ static int act(struct instance *i, const char *action, const char *argument)
         return hyper_rewatch(i, &err);
     if (str_eq(action, "hold"))
         return hold(i, number);
+    if (str_eq(action, "restore"))
+        return restore(i);
+    if (str_eq(action, "save"))
+        return hyper_save(i, argument, &err);
+    if (str_eq(action, "checkpoint"))
+        return checkpoint(i, argument);
     if (str_eq(action, "console"))
         return console(i);
     if (str_eq(action, "time"))
@@ -123,15 +198,21 @@ static int run(int argc, char **argv)
     if (argc < 4 || !hyper_find(argv[1]))
         return error_set(&err, VMUNDO_USAGE, "hyper-tool DRIVER ACTION DIR [CFG|ARGUMENT]");
     const char *net = getenv("HYPER_TOOL_NET");
-    bool checks = str_eq(argv[2], "check"), starts = str_eq(argv[2], "start");
+    bool checks = str_eq(argv[2], "check"), starts = str_eq(argv[2], "start") || str_eq(argv[2], "restore");
+    bool size = str_eq(argv[2], "ram-size");
     log = str_printf(&err, "%s/console.log", argv[3]);
-    if (!log || (checks || starts ? load(argv[argc - 1], &d) : str_copy("test", &d.name, &err)) < 0)
+    if (!log || (checks || starts || size ? load(argv[argc - 1], &d) : str_copy("test", &d.name, &err)) < 0)
         return -1;
     struct instance i = {.driver = hyper_find(argv[1]),
                          .domain = &d,
                          .dir = argv[3],
                          .console_log = log,
-                         .options = {.accel = "tcg", .net = net ? net : "none"}};
+                         .options = {.accel = "tcg", .net = net ? net : "none"},
+                         .ram = getenv("HYPER_TOOL_RAM"),
+                         .ram_private = getenv("HYPER_TOOL_PRIVATE"),
+                         .saved = getenv("HYPER_TOOL_SAVED")};
+    if (size)
+        return printf("%" PRIu64 "\n", hyper_ram_size(i.driver, &d)) < 0;
     return checks ? check(&i) : act(&i, argv[2], argc > 4 ? argv[4] : NULL);
 }
 
