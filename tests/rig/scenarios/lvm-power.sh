@@ -41,7 +41,7 @@ if [ "$RIG_PHASE" = 1 ]; then
     say "all of them in the middle of something"
     held pwrite64 enter 6 vmundo keep -q copy
     held "?clone,?clone3,?vfork" enter 1 vmundo drop -q back
-    held wait4 exit 3 vmundo run -q -H null "$W/start.cfg"
+    held fdatasync enter 3 vmundo run -q -H null "$W/start.cfg"
     until_true 90 bash -c "dmsetup ls | grep -q 'power--new-new.vmundo.*-cow'"
     until_true 90 bash -c "! cmp -s <(md5sum <$W/files/vm.img | cut -d' ' -f1) $W/vm.was"
     vmundo keep -q merge >>"$W/held.out" 2>&1 &
