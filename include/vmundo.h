@@ -101,6 +101,8 @@ struct vmundo_run_options {
     const char *net;             /* "bridge" (default), "user", "none" */
     uint64_t size;               /* of each bounded branch, 0: the driver's default */
     const char *const *unprotected; /* vdevs, NULL-terminated, to run on their origin; may be NULL */
+    bool anonymous_ram;          /* keep the guest's RAM in memory, not in a file beside its first disk: checkpoints with
+                                  * RAM then take longer */
     bool allow_in_use;           /* branch images that something else is writing to (crash-consistent) */
     char *ret_name;              /* not NULL: VMUNDO_NAME_SIZE bytes, for the name that the domain got */
     int *ret_console;            /* not NULL: the serial console, connected before the guest runs; see vmundo_console */
@@ -111,11 +113,19 @@ struct vmundo_run_options {
 int vmundo_run(struct vmundo *v, const struct vmundo_run_options *options, struct vmundo_error *err);
 
 struct vmundo_rollback_options {
+    const char *checkpoint;      /* label of where to go back to; NULL: the origin */
+    int64_t to;                  /* not 0: the checkpoint made nearest to this time, milliseconds since the epoch */
+    bool undo;                   /* to what the last rollback left behind */
+    bool boot;                   /* of a checkpoint with RAM, take the disks only, and boot from them */
+    bool forget;                 /* do not keep what is left behind: the rollback cannot be undone */
     bool off;                    /* do not start it again */
     int *ret_console;            /* as in vmundo_run_options */
 };
-/* Power off, throw the branches away, start again from the origin. The new branches stand (and where the hypervisor can,
- * the new guest is ready to run) before the old ones are given up. options may be NULL. */
+/* Power off and start again from the origin or a checkpoint; of a checkpoint with RAM the guest runs on as of that
+ * instant, and one that was made of a domain that was off stays off. The new branches stand (and where the hypervisor can,
+ * the new guest is ready to run) before the old ones are given up. Where branches can be branched again, the old ones are
+ * kept, for undo, until the next rollback. options may be NULL. Errors: VMUNDO_NOT_FOUND no such checkpoint;
+ * VMUNDO_CONFLICT nothing to undo, or the checkpoint's RAM does not fit its disks or this machine. */
 int vmundo_rollback(struct vmundo *v, const char *name, const struct vmundo_rollback_options *options,
                     struct vmundo_error *err);
 
@@ -225,6 +235,52 @@ struct vmundo_plan {
 int vmundo_plan(struct vmundo *v, const struct vmundo_run_options *options, struct vmundo_plan *ret,
                 struct vmundo_error *err);
 void vmundo_plan_free(struct vmundo_plan *plan);
+
+/* ---- checkpoints ------------------------------------------------------------------------------------------------- */
+
+struct vmundo_checkpoint_options {
+    const char *label;           /* NULL: "cp-N" */
+    bool ram;                    /* with the guest's RAM: going back to it is going on from this instant */
+    unsigned pause_ms;           /* how long the guest may be paused at most; 0: 10 s */
+    char *ret_label;             /* not NULL: VMUNDO_NAME_SIZE bytes, for the label that it got */
+    unsigned *ret_paused_us;     /* not NULL: how long the guest was paused, microseconds; 0: it was off */
+};
+/* Give the domain's present state a name to go back to. A running guest is paused for some milliseconds and runs on; all
+ * its disks are of one instant. Errors: VMUNDO_CONFLICT the label is taken, or it is off and RAM is asked for;
+ * VMUNDO_REFUSED its storage cannot branch branches, or the hypervisor cannot save RAM. options may be NULL. */
+int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_checkpoint_options *options,
+                      struct vmundo_error *err);
+
+/* A place in the tree of a domain. */
+struct vmundo_node {
+    uint64_t id, parent;         /* parent 0: the origin */
+    char *label;                 /* NULL: what the last rollback left behind */
+    int64_t created;
+    char *state;                 /* "running", "off": what it goes back to */
+    char *consistency;           /* "off", "paused" (one instant of all disks), "crash" (as after a power cut), "quiesced" */
+    bool ram, pinned;
+    bool current;                /* the domain's branches descend from it directly */
+    uint64_t used;               /* bytes that it has for itself */
+};
+struct vmundo_tree {
+    struct vmundo_node *nodes;   /* parents before their children */
+    size_t n_nodes;
+    uint64_t current;            /* id of the checkpoint that the branches descend from; 0: the origin */
+};
+int vmundo_tree(struct vmundo *v, const char *name, struct vmundo_tree *ret, struct vmundo_error *err);
+void vmundo_tree_free(struct vmundo_tree *t);
+
+struct vmundo_prune_options {
+    const char *const *labels;   /* NULL-terminated: these; or, with NULL, by the numbers below, any of which keeps one */
+    unsigned last, hourly, daily, weekly; /* keep the newest, and the newest of each of the latest so many hours, … */
+};
+/* Remove checkpoints; those made of them stay and become children of their parents. Pinned ones stay. *ret_n is how many
+ * went. Errors: VMUNDO_NOT_FOUND no such label; VMUNDO_REFUSED one that is named is pinned. */
+int vmundo_prune(struct vmundo *v, const char *name, const struct vmundo_prune_options *options, unsigned *ret_n,
+                 struct vmundo_error *err);
+
+/* Protect a checkpoint from vmundo_prune(), and the domain from vmundo_drop() and vmundo_keep(); or no longer. */
+int vmundo_pin(struct vmundo *v, const char *name, const char *label, bool pinned, struct vmundo_error *err);
 
 /* One line of the log: an operation that was begun. */
 struct vmundo_log_entry {

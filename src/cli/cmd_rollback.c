@@ -2,19 +2,74 @@
 /* cmd_rollback.c: vmundo rollback. */
 #include "cli/cli.h"
 
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
 static struct vmundo_rollback_options values;
+static const char *to;
 static bool attach;
 
 static const struct cli_option options[] = {
+    {"undo", 0, NULL, OPT_FLAG, &values.undo, "go back to what the last rollback left behind", COMPLETE_NONE},
+    {"to", 0, "TIME", OPT_TEXT, &to, "go to the checkpoint nearest to TIME: -30s, -5m, 14:03:22", COMPLETE_NONE},
+    {"boot", 0, NULL, OPT_FLAG, &values.boot, "boot from a checkpoint's disks, without its RAM", COMPLETE_NONE},
+    {"forget", 0, NULL, OPT_FLAG, &values.forget, "throw away what is left behind: no --undo", COMPLETE_NONE},
     {"console", 'c', NULL, OPT_FLAG, &attach, "attach the serial console (^] leaves it)", COMPLETE_NONE},
     {"off", 0, NULL, OPT_FLAG, &values.off, "do not start it again", COMPLETE_NONE},
     {0},
 };
 
+/* "-90s", "-5m", "-2h", "-1d" */
+static bool parse_ago(const char *text, int64_t now, int64_t *ret)
+{
+    static const char units[] = "smhd";
+    static const int64_t seconds[] = {1, 60, 3600, 86400};
+    char *end;
+    if (text[0] != '-' || text[1] < '0' || text[1] > '9')
+        return false;
+    unsigned long long n = strtoull(text + 1, &end, 10);
+    const char *unit = *end ? strchr(units, *end) : units;
+    if (!unit || (*end && end[1]) || n > 1000000000)
+        return false;
+    *ret = (now - (int64_t)n * seconds[unit - units]) * 1000;
+    return true;
+}
+
+/* A time of today, or, if that is yet to come, of yesterday; or a date and a time. */
+static bool parse_clock(const char *text, int64_t now, int64_t *ret)
+{
+    struct tm t;
+    time_t at = (time_t)now;
+    if (!localtime_r(&at, &t))
+        return false;
+    const char *end = strptime(text, "%Y-%m-%d %H:%M:%S", &t);
+    bool dated = end && !*end;
+    if (!dated && (!(end = strptime(text, "%H:%M:%S", &t)) || *end))
+        return false;
+    t.tm_isdst = -1;
+    at = mktime(&t);
+    if (!dated && at > now)
+        at -= 86400;
+    *ret = (int64_t)at * 1000;
+    return true;
+}
+
+static int parse_time(const char *text, int64_t *ret, struct vmundo_error *err)
+{
+    int64_t now = time(NULL);
+    if (parse_ago(text, now, ret) || parse_clock(text, now, ret))
+        return 0;
+    return cli_error(err, VMUNDO_USAGE, "'%.40s' is not a time: -30s, -5m, -2h, 14:03:22 or '2026-01-31 14:03:22'", text);
+}
+
 static int run(struct cli *c, struct vmundo_error *err)
 {
     int console = -1;
+    values.checkpoint = c->n_args > 1 ? c->args[1] : NULL;
     values.ret_console = attach ? &console : NULL;
+    if (to && parse_time(to, &values.to, err) < 0)
+        return -1;
     if (vmundo_rollback(c->v, c->args[0], &values, err) < 0)
         return -1;
     report_result(c, c->args[0], values.off ? "rolled back, off" : "rolled back, runs on fresh branches");
@@ -23,14 +78,16 @@ static int run(struct cli *c, struct vmundo_error *err)
 
 const struct command cmd_rollback = {
     .name = "rollback",
-    .args = "NAME",
+    .args = "NAME [LABEL]",
     .min_args = 1,
-    .max_args = 1,
+    .max_args = 2,
     .complete = COMPLETE_DOMAIN,
     .flags = COMMAND_CHANGES,
-    .summary = "power off, throw the changes away, start again",
-    .help = "Power the domain off, throw its branches away and start it again on fresh ones: its disks are then as\n"
-            "their origins are. The new branches stand before the old ones are given up.",
+    .summary = "power off, go back, start again",
+    .help = "Power the domain off and start it again on fresh branches: of its origins, so that its disks are as\n"
+            "they were before it ran, or of the checkpoint LABEL. Of a checkpoint with RAM, the guest runs on as of\n"
+            "that instant. The new branches stand before the old ones are given up; where storage allows, the old\n"
+            "ones are kept until the next rollback, for --undo.",
     .options = options,
     .run = run,
 };

@@ -23,6 +23,7 @@ void run_fill(struct vmundo_run_options *o, const struct cli *c)
         .net = run_values.net,
         .size = run_values.size,
         .unprotected = run_values.unprotected.items,
+        .anonymous_ram = run_values.anonymous_ram,
         .allow_in_use = run_values.allow_in_use,
     };
 }

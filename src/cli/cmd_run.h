@@ -9,7 +9,7 @@ struct run_values {
     const char *name, *method, *hypervisor, *accel, *net;
     uint64_t size;
     struct list_option unprotected;
-    bool allow_in_use;
+    bool allow_in_use, anonymous_ram;
 };
 extern struct run_values run_values;
 
@@ -25,6 +25,8 @@ extern struct run_values run_values;
     {"net", 0, "NET", OPT_TEXT, &run_values.net, "bridge (default), user, or none", COMPLETE_NET},                     \
     {"unprotected", 0, "VDEV", OPT_LIST, &run_values.unprotected,                                                      \
      "run this disk on its origin (may be repeated)", COMPLETE_NONE},                                                  \
+    {"anonymous-ram", 0, NULL, OPT_FLAG, &run_values.anonymous_ram,                                                    \
+     "keep the guest's RAM in memory, not in a file", COMPLETE_NONE},                                                  \
     {"allow-in-use", 0, NULL, OPT_FLAG, &run_values.allow_in_use,                                                      \
      "branch images that something is writing to", COMPLETE_NONE}
 

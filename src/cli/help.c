@@ -16,7 +16,7 @@ void help_overview(FILE *to)
         if (commands[i]->flags & COMMAND_HIDDEN)
             continue;
         snprintf(usage, sizeof(usage), "%s %s", commands[i]->name, commands[i]->args);
-        fprintf(to, "  vmundo %-16s %s\n", usage, commands[i]->summary);
+        fprintf(to, "  vmundo %-23s %s\n", usage, commands[i]->summary);
     }
     fputs("\n'vmundo COMMAND --help' tells more about a command, vmundo(1) about all of it.\n", to);
 }

@@ -9,6 +9,8 @@
 #include "util/cleanup.h"
 #include "util/sys.h"
 
+#include <sys/statvfs.h>
+
 void instance_clear(struct instance_ctx *c)
 {
     domain_clear(&c->domain);
@@ -34,6 +36,7 @@ static int fill_names(const struct vmundo *v, const struct record *r, struct ins
     c->i.dir = c->dir;
     c->i.console_log = c->console_log;
     c->i.options = (struct hyper_options){.accel = r->accel, .net = r->net};
+    c->i.ram = r->ram && access(r->ram, F_OK) == 0 ? r->ram : NULL;
     return 0;
 }
 
@@ -84,6 +87,36 @@ static int write_config(const struct vmundo *v, const struct record *r, const st
     return sys_put_file(run, "domain.cfg", text, strlen(text), err);
 }
 
+/* A guest whose RAM file runs out of room dies, so there must be room for all of it, and for the copy-on-write of a
+ * checkpoint; else its RAM is anonymous. */
+static bool has_room(const char *path, uint64_t size)
+{
+    AUTO_FREE char *copy = strdup(path);
+    struct statvfs s;
+    char *folder = copy ? strstr(copy, "/.vmundo/") : NULL;
+    if (!folder)
+        return false;
+    folder[folder == copy] = '\0';
+    return statvfs(copy, &s) == 0 && (uint64_t)s.f_bavail * s.f_frsize / 4 >= size;
+}
+
+/* The RAM of a new instance: that of the checkpoint that it starts from, or a new file, or none. */
+static int make_ram(const struct vmundo *v, const struct record *r, struct instance_ctx *c, struct vmundo_error *err)
+{
+    struct mark m = {.store = v->store_id, .domain = r->name, .generation = r->generation};
+    uint64_t size = r->ram ? hyper_ram_size(c->i.driver, &c->domain) : 0;
+    c->i.ram = NULL;
+    c->i.saved = r->saved;
+    if (r->saved && r->ram_base && !r->ram)
+        return error_set(err, VMUNDO_REFUSED, "the checkpoint's RAM is in a file, and there is no place for a copy of it");
+    if (!r->ram || (r->saved && !r->ram_base) || (!r->saved && (!size || !has_room(r->ram, size))))
+        return 0;
+    if (storage_ram_make(r->ram, r->saved ? r->ram_base : NULL, size, &m, false, err) < 0)
+        return -1;
+    c->i.ram = r->ram;
+    return 0;
+}
+
 int instance_prepare(const struct vmundo *v, const struct record *r, struct instance_ctx *ret, struct vmundo_error *err)
 {
     AUTO_INSTANCE struct instance_ctx c = {0};
@@ -100,7 +133,8 @@ int instance_prepare(const struct vmundo *v, const struct record *r, struct inst
     int n = collect_targets(r, targets, &paths, err);
     if (n < 0 ||
         config_rewrite(r->config_text, r->config_path, targets, (size_t)n, r->name, &text, err) < 0 ||
-        config_parse(text, r->config_path, &c.domain, err) < 0 || write_config(v, r, &c, text, err) < 0)
+        config_parse(text, r->config_path, &c.domain, err) < 0 || write_config(v, r, &c, text, err) < 0 ||
+        make_ram(v, r, &c, err) < 0)
         return -1;
     *ret = c;
     ret->i.domain = &ret->domain;

@@ -8,6 +8,7 @@
 #include "core/guard.h"
 #include "core/instance.h"
 #include "core/plan.h"
+#include "core/snapshot.h"
 #include "util/cleanup.h"
 #include "util/json.h"
 #include "util/sys.h"
@@ -33,6 +34,8 @@ void operation_clear(struct operation *op)
 {
     free_record(op->before);
     free_record(op->after);
+    checkpoint_clear(&op->made);
+    checkpoints_clear(&op->gone);
     store_operation_clear(&op->journal);
     lock_release(&op->lock);
 }
@@ -57,6 +60,12 @@ static const struct record *ending(const struct operation *op)
 static bool only_in(const struct record *one, size_t i, const struct record *other)
 {
     return !record_has_branch(other, one->branches[i].path);
+}
+
+/* Does a checkpoint that stays have before's branch i? */
+static bool is_left_behind(const struct operation *op, size_t i)
+{
+    return op->made.id && record_has_branch(&op->made.record, op->before->branches[i].path);
 }
 
 static struct mark mark_of(const struct operation *op, const struct record *r)
@@ -139,6 +148,8 @@ static void report_actions(const struct operation *op)
         if (only_in(a, i, b))
             action(op, "make the %s branch %s of %s", a->branches[i].driver->name, a->branches[i].path,
                    a->branches[i].origin);
+    if (op->made.id && op->made.label)
+        action(op, "make the checkpoint %s of %s%s", op->made.label, op->name, op->made.saved ? ", with its RAM" : "");
     if (ending(op) && b->running)
         action(op, op->shut_down ? "shut down %s" : "power off %s", op->name);
     if (starting(op))
@@ -147,7 +158,10 @@ static void report_actions(const struct operation *op)
         action(op, "make the changes in %s permanent in %s", b->branches[i].path, b->branches[i].origin);
     for (size_t i = 0; b && i < b->n_branches; i++)
         if (only_in(b, i, a))
-            action(op, "remove the branch %s", b->branches[i].path);
+            action(op, is_left_behind(op, i) ? "leave the branch %s for --undo" : "remove the branch %s",
+                   b->branches[i].path);
+    for (size_t i = 0; i < op->gone.n; i++)
+        action(op, "remove the checkpoint %s", op->gone.items[i].label ? op->gone.items[i].label : "left by the rollback before");
     if (!a)
         action(op, "forget %s", op->name);
 }
@@ -157,22 +171,50 @@ static void report_actions(const struct operation *op)
 /* What the records do not say. */
 static int save_options(const struct operation *op, char **ret, struct vmundo_error *err)
 {
-    AUTO_JSON json_t *o = json_pack("{sb sb}", "keep", op->keep, "old_first", op->old_first);
-    char *text = o ? json_text(o, err) : NULL;
+    json_t *gone = json_array();
+    AUTO_JSON json_t *o = json_pack("{sb sb so}", "keep", op->keep, "old_first", op->old_first, "gone", gone);
+    AUTO_FREE char *made = NULL;
+    if (!o || (op->made.id && checkpoint_to_text(&op->made, &made, err) < 0) ||
+        (made && json_object_set_new(o, "made", json_string(made)) < 0))
+        return error_nomem(err);
+    for (size_t i = 0; i < op->gone.n; i++) {
+        AUTO_FREE char *text = NULL;
+        if (checkpoint_to_text(&op->gone.items[i], &text, err) < 0)
+            return -1;
+        if (json_array_append_new(gone, json_string(text)) < 0)
+            return error_nomem(err);
+    }
+    char *text = json_text(o, err);
     if (!text)
-        return o ? -1 : error_nomem(err);
+        return -1;
     *ret = text;
+    return 0;
+}
+
+static int load_gone(const json_t *array, struct checkpoints *ret, struct vmundo_error *err)
+{
+    ret->items = calloc(json_array_size(array) + 1, sizeof(*ret->items));
+    if (!ret->items)
+        return error_nomem(err);
+    for (; ret->n < json_array_size(array); ret->n++) {
+        const char *text = json_string_value(json_array_get(array, ret->n));
+        if (!text || checkpoint_from_text(text, &ret->items[ret->n], err) < 0)
+            return text ? -1 : error_set(err, VMUNDO_FAILED, "the journal entry is damaged");
+    }
     return 0;
 }
 
 static int load_options(struct operation *op, struct vmundo_error *err)
 {
     AUTO_JSON json_t *o = NULL;
+    AUTO_FREE char *made = NULL;
     if (json_parse(op->journal.options ? op->journal.options : "{}", "the journal entry", &o, err) < 0)
         return -1;
     op->keep = json_opt_bool(o, "keep", false);
     op->old_first = json_opt_bool(o, "old_first", false);
-    return 0;
+    if (json_opt_string(o, "made", &made, err) < 0 || (made && checkpoint_from_text(made, &op->made, err) < 0))
+        return -1;
+    return load_gone(json_object_get(o, "gone"), &op->gone, err);
 }
 
 static int write_journal(struct operation *op, struct vmundo_error *err)
@@ -202,13 +244,33 @@ static int make_branches(struct operation *op, struct vmundo_error *err)
     return 0;
 }
 
-/* Remove what only `gone` has, compared with `stays` (which may be NULL). */
-static int remove_branches(const struct record *gone, const struct record *stays, struct vmundo_error *err)
+/* Remove what only before has. */
+static int remove_old(const struct operation *op, struct vmundo_error *err)
 {
-    for (size_t i = 0; gone && i < gone->n_branches; i++)
-        if (only_in(gone, i, stays) && storage_remove(&gone->branches[i], err) < 0)
+    const struct record *b = op->before;
+    for (size_t i = 0; b && i < b->n_branches; i++)
+        if (only_in(b, i, op->after) && !is_left_behind(op, i) && storage_remove(&b->branches[i], err) < 0)
             return -1;
     return 0;
+}
+
+/* Remove what only after has. */
+static int remove_new(const struct operation *op, struct vmundo_error *err)
+{
+    const struct record *a = op->after;
+    for (size_t i = 0; a && i < a->n_branches; i++)
+        if (only_in(a, i, op->before) && storage_remove(&a->branches[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+/* End the instance of one record that the other does not have, and what it had for RAM. */
+static int end_instance(const struct operation *op, const struct record *r, const struct record *other,
+                        struct vmundo_error *err)
+{
+    if (instance_remove(op->v, r, err) < 0)
+        return -1;
+    return r->ram && !(other && str_eq(other->ram, r->ram)) ? storage_ram_remove(r->ram, err) : 0;
 }
 
 static int shut_down(struct operation *op, struct vmundo_error *err)
@@ -256,19 +318,33 @@ static int prepare(struct operation *op, struct vmundo_error *err)
     return is_beside(op, &c) ? hyper_start(&c.i, err) : 0;
 }
 
+/* PREPARE to SWITCH. */
+static int build(struct operation *op, struct vmundo_error *err)
+{
+    if (prepare(op, err) < 0)
+        return -1;
+    return op->made.id && op->made.label ? snapshot_take(op, err) : 0;
+}
+
 /* ---- SWITCH --------------------------------------------------------------------------------------------------------- */
 
 /* The point of no return: from here on the operation is finished, not undone. */
 static int switch_over(struct operation *op, struct vmundo_error *err)
 {
     struct store_operation *j = &op->journal;
-    AUTO_FREE char *after = NULL;
+    AUTO_FREE char *after = NULL, *options = NULL;
     context_stage(op->v, op->name, stage_name(STAGE_SWITCH));
     if (op->after && record_to_text(op->after, &after, err) < 0)
         return -1;
+    if (save_options(op, &options, err) < 0) /* by now it is known how consistent the checkpoint is */
+        return -1;
     free(j->after);
+    free(j->options);
     j->after = TAKE(after);
+    j->options = TAKE(options);
     j->stage = STAGE_SWITCH;
+    j->made = op->made.id ? &op->made : NULL;
+    j->gone = &op->gone;
     return store_switched(op->v, j, op->after, err);
 }
 
@@ -308,7 +384,7 @@ static int start_new(struct operation *op, const struct record *a, struct vmundo
  * way, but until the new ones stand there is none. */
 static int replace_branches(struct operation *op, struct vmundo_error *err)
 {
-    return remove_branches(op->before, op->after, err) < 0 ? -1 : make_branches(op, err);
+    return remove_old(op, err) < 0 ? -1 : make_branches(op, err);
 }
 
 /* The mark from which the database can be rebuilt. */
@@ -318,9 +394,10 @@ static int write_mark(const struct operation *op, struct vmundo_error *err)
     AUTO_FREE char *text = NULL;
     if (!op->after)
         return 0;
-    if (record_to_text(op->after, &text, err) < 0 || context_domain_dir(op->v, op->name, true, &dir, err) < 0)
+    if (record_to_text(op->after, &text, err) < 0 || context_domain_dir(op->v, op->name, true, &dir, err) < 0 ||
+        sys_write_file(dir, "record.json", text, strlen(text), err) < 0)
         return -1;
-    return sys_write_file(dir, "record.json", text, strlen(text), err);
+    return op->made.id ? checkpoint_write_mark(op->v, &op->made, err) : 0;
 }
 
 /* ---- COMMIT --------------------------------------------------------------------------------------------------------- */
@@ -367,8 +444,11 @@ static int remove_domain_dir(const struct operation *op, struct vmundo_error *er
 static int clean(struct operation *op, const char *outcome, struct vmundo_error *err)
 {
     context_stage(op->v, op->name, stage_name(STAGE_CLEAN));
-    if (remove_branches(op->before, op->after, err) < 0)
+    if (remove_old(op, err) < 0)
         return -1;
+    for (size_t i = 0; i < op->gone.n; i++)
+        if (checkpoint_remove(op->v, &op->gone.items[i], op->after, err) < 0)
+            return -1;
     if (!op->after && remove_domain_dir(op, err) < 0)
         return -1;
     return store_finish(op->v, &op->journal, op->after, outcome, NULL, err);
@@ -380,8 +460,9 @@ static int clean(struct operation *op, const char *outcome, struct vmundo_error 
  * stuck in an operation that can never end. */
 static int settle_for_off(struct operation *op, struct vmundo_error *err)
 {
-    int r = instance_remove(op->v, op->after, err);
+    int r = end_instance(op, op->after, NULL, err);
     op->after->running = false;
+    record_forget_ram(op->after);
     return r;
 }
 
@@ -389,7 +470,7 @@ int operation_finish(struct operation *op, const char *outcome, struct vmundo_er
 {
     const struct record *old = ending(op), *new = starting(op);
     struct vmundo_error start = {0};
-    if ((old && instance_remove(op->v, old, err) < 0) || (op->old_first && replace_branches(op, err) < 0) ||
+    if ((old && end_instance(op, old, op->after, err) < 0) || (op->old_first && replace_branches(op, err) < 0) ||
         (new && start_new(op, new, &start) < 0 && settle_for_off(op, err) < 0) || write_mark(op, err) < 0 ||
         (op->keep && commit(op, err) < 0) || clean(op, start.code ? "failed" : outcome, err) < 0) {
         if (err)
@@ -405,7 +486,8 @@ int operation_finish(struct operation *op, const char *outcome, struct vmundo_er
 int operation_undo(struct operation *op, const char *why, struct vmundo_error *err)
 {
     const struct record *new = starting(op);
-    if ((new && instance_remove(op->v, new, err) < 0) || remove_branches(op->after, op->before, err) < 0 ||
+    if ((new && end_instance(op, new, op->before, err) < 0) || remove_new(op, err) < 0 ||
+        (op->made.id && checkpoint_remove(op->v, &op->made, op->before, err) < 0) ||
         (!op->before && remove_domain_dir(op, err) < 0) ||
         store_abandon(op->v, &op->journal, why ? "failed" : "undone", why, err) < 0) {
         if (err)
@@ -423,7 +505,7 @@ int operation_execute(struct operation *op, struct vmundo_error *err)
         return 0;
     if (write_journal(op, err) < 0)
         return -1;
-    if (prepare(op, &e) == 0 && switch_over(op, &e) == 0)
+    if (build(op, &e) == 0 && switch_over(op, &e) == 0)
         return operation_finish(op, "done", err);
     if (operation_undo(op, e.msg, &undo) < 0)
         return error_set(err, VMUNDO_INTERRUPTED, "%s; then %s", e.msg, undo.msg);

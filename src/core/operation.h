@@ -21,6 +21,7 @@
 #ifndef CORE_OPERATION_H
 #define CORE_OPERATION_H
 
+#include "core/checkpoint.h"
 #include "core/context.h"
 #include "core/lock.h"
 #include "core/record.h"
@@ -38,12 +39,17 @@ struct operation {
     const char *name;        /* of the domain, borrowed */
     struct lock lock;
     struct record *before, *after; /* owned; NULL: no such domain */
+    struct checkpoint made;  /* a checkpoint that comes into being; id 0: none. Its branches are copies of before's,
+                              * or, left behind by a rollback, before's own */
+    struct checkpoints gone; /* those that go, after SWITCH */
     struct store_operation journal;
     bool keep;               /* COMMIT merges before's branches into their origins */
     bool old_first;          /* no room for the old and the new branches at once: all of it happens after SWITCH */
     bool shut_down;          /* PREPARE asks the guest to power off, timeout_ms long; with force a no is no failure */
     bool force;
     unsigned timeout_ms;
+    unsigned pause_ms;       /* how long the guest may be kept paused for made, 0: some seconds */
+    unsigned ret_paused_us;  /* how long it was */
     int *ret_console;        /* connect the console before the new instance runs */
 };
 #define OPERATION_INIT {.lock = LOCK_INIT}

@@ -238,11 +238,11 @@ int plan_make(const struct vmundo *v, const struct vmundo_run_options *o, struct
     return 0;
 }
 
-/* All that naming and making a branch fill in. */
+/* All that naming and making a branch fill in; but for one that starts from another the fingerprint is that one's. */
 static void forget_made(struct branch *b)
 {
     char **texts[] = {&b->path, &b->format, &b->mount, &b->fingerprint};
-    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(texts) - (b->base ? 1 : 0); i++) {
         free(*texts[i]);
         *texts[i] = NULL;
     }

@@ -18,7 +18,7 @@ struct plan {
 int plan_make(const struct vmundo *v, const struct vmundo_run_options *o, struct plan *ret, struct vmundo_error *err);
 void plan_clear(struct plan *p);
 
-/* Give the branches of r the names of its generation. */
+/* Give the branches of r the names of its generation. Those with a base keep what is known of it. */
 int plan_name_branches(const struct vmundo *v, struct record *r, struct vmundo_error *err);
 
 /* Is every branch of r possible now: space, permission? With gone not NULL: if that record's branches, which stand in the

@@ -4,12 +4,14 @@
  */
 #include "core/record.h"
 
+#include "hyper/hyper.h"
 #include "util/json.h"
 
 #include <stddef.h>
 
-/* BYTES: text in whatever encoding the user chose. Each byte is stored as the code point of that number. */
-enum member_type { TEXT, BYTES, NUMBER, SIGNED, FLAG };
+/* BYTES: text in whatever encoding the user chose. Each byte is stored as the code point of that number. COUNT: a NUMBER
+ * that may be missing, which is 0. */
+enum member_type { TEXT, BYTES, NUMBER, COUNT, SIGNED, FLAG };
 
 struct member {
     const char *key;
@@ -23,7 +25,9 @@ static const struct member record_members[] = {
     MEMBER(record, name, TEXT),        MEMBER(record, config_path, TEXT), MEMBER(record, config_text, BYTES),
     MEMBER(record, hypervisor, TEXT),  MEMBER(record, accel, TEXT),       MEMBER(record, net, TEXT),
     MEMBER(record, generation, NUMBER), MEMBER(record, instance, NUMBER),  MEMBER(record, running, FLAG),
-    MEMBER(record, created_ms, SIGNED),
+    MEMBER(record, created_ms, SIGNED), MEMBER(record, counter, COUNT),   MEMBER(record, base, COUNT),
+    MEMBER(record, ram, TEXT),         MEMBER(record, ram_base, TEXT),    MEMBER(record, saved, TEXT),
+    MEMBER(record, anonymous, FLAG),
 };
 
 static const struct member disk_members[] = {
@@ -75,6 +79,7 @@ static json_t *member_to_json(const struct member *m, const void *base)
     case BYTES:
         return bytes_to_json(*(char *const *)at);
     case NUMBER:
+    case COUNT:
         return json_integer((json_int_t) * (const uint64_t *)at);
     case SIGNED:
         return json_integer((json_int_t) * (const int64_t *)at);
@@ -113,6 +118,10 @@ static int from_json(const json_t *o, const struct member *members, size_t n, vo
             break;
         case NUMBER:
             if (json_get_u64(o, m->key, (uint64_t *)at, err) < 0)
+                return -1;
+            break;
+        case COUNT:
+            if (json_opt_u64(o, m->key, 0, (uint64_t *)at, err) < 0)
                 return -1;
             break;
         case SIGNED:
@@ -209,6 +218,36 @@ int record_copy(const struct record *r, struct record *ret, struct vmundo_error 
     if (record_to_text(r, &text, err) < 0)
         return -1;
     return record_from_text(text, ret, err);
+}
+
+int record_plan_ram(const char *store_id, struct record *r, uint64_t number, struct vmundo_error *err)
+{
+    const struct hyper_driver *h = hyper_find(r->hypervisor);
+    char suffix[48];
+    free(r->ram);
+    r->ram = NULL;
+    if (r->anonymous || !h || !h->ram_size)
+        return 0;
+    snprintf(suffix, sizeof(suffix), ".%llu.ram", (unsigned long long)number);
+    for (size_t i = 0; i < r->n_branches && !r->ram; i++) {
+        const struct branch *b = &r->branches[i];
+        struct mark m = {.store = store_id, .domain = r->name, .generation = r->generation};
+        if (!(b->driver->flags & STORAGE_SHARES_BLOCKS))
+            continue;
+        r->ram = sidecar_path(b->origin, &m, suffix, err);
+        if (!r->ram)
+            return -1;
+    }
+    return 0;
+}
+
+void record_forget_ram(struct record *r)
+{
+    char **members[] = {&r->ram, &r->ram_base, &r->saved};
+    for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
+        free(*members[i]);
+        *members[i] = NULL;
+    }
 }
 
 bool record_disk_is_unprotected(const struct record_disk *d)

@@ -28,8 +28,14 @@ struct record {
     char *hypervisor;
     char *accel, *net;       /* as asked for, or NULL */
     uint64_t generation;     /* of the branches */
+    uint64_t counter;        /* the highest generation given out, to branches or to a checkpoint */
+    uint64_t base;           /* the checkpoint that the branches descend from, 0: the origin */
     uint64_t instance;       /* number of the last start, 0: never started */
     bool running;            /* it was left running: instance is the one, unless it ended by itself */
+    char *ram;               /* where the running instance has its RAM file, if there is one; NULL: anonymous RAM */
+    char *ram_base;          /* RAM file of the checkpoint that the instance starts from, and */
+    char *saved;             /* the devices of that instant; NULL: it boots */
+    bool anonymous;          /* no RAM file is wanted */
     int64_t created_ms;
     struct record_disk *disks;
     size_t n_disks;
@@ -41,6 +47,12 @@ void record_clear(struct record *r);
 int record_to_text(const struct record *r, char **ret, struct vmundo_error *err);
 int record_from_text(const char *text, struct record *ret, struct vmundo_error *err);
 int record_copy(const struct record *r, struct record *ret, struct vmundo_error *err);
+
+/* Give the instance to be started a RAM file, named by number, beside the first branch that shares blocks; none where
+ * there is no such branch, the hypervisor cannot, or none is wanted. */
+int record_plan_ram(const char *store_id, struct record *r, uint64_t number, struct vmundo_error *err);
+/* It has no RAM any more. */
+void record_forget_ram(struct record *r);
 
 /* Does the domain write to this disk's origin itself? */
 bool record_disk_is_unprotected(const struct record_disk *d);

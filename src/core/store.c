@@ -24,6 +24,8 @@ static const char schema[] =
     "CREATE TABLE domain (name TEXT PRIMARY KEY, hypervisor TEXT NOT NULL, config TEXT NOT NULL,"
     " generation INTEGER NOT NULL, instance INTEGER NOT NULL, running INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
     " record TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE checkpoint (domain TEXT NOT NULL, id INTEGER NOT NULL, label TEXT, record TEXT NOT NULL,"
+    " PRIMARY KEY (domain, id), UNIQUE (domain, label)) WITHOUT ROWID;"
     "CREATE TABLE operation (id INTEGER PRIMARY KEY AUTOINCREMENT, domain TEXT NOT NULL, verb TEXT NOT NULL,"
     " stage INTEGER NOT NULL, before TEXT, after TEXT, options TEXT, begun_ms INTEGER NOT NULL, ended_ms INTEGER,"
     " outcome TEXT, message TEXT);"
@@ -346,13 +348,85 @@ int store_put(struct vmundo *v, const struct record *r, struct vmundo_error *err
     return run(v, s, err);
 }
 
-static int delete_domain(struct vmundo *v, const char *name, struct vmundo_error *err)
+static int delete_from(struct vmundo *v, const char *sql, const char *name, struct vmundo_error *err)
 {
     AUTO_STMT sqlite3_stmt *s = NULL;
-    if (query(v, "DELETE FROM domain WHERE name=?", &s, err) < 0)
+    if (query(v, sql, &s, err) < 0)
         return -1;
     bind_text(s, 1, name);
     return run(v, s, err);
+}
+
+static int delete_domain(struct vmundo *v, const char *name, struct vmundo_error *err)
+{
+    return delete_from(v, "DELETE FROM checkpoint WHERE domain=?", name, err) < 0
+               ? -1
+               : delete_from(v, "DELETE FROM domain WHERE name=?", name, err);
+}
+
+/* ---- checkpoints -------------------------------------------------------------------------------------------------- */
+
+static int add_checkpoint(sqlite3_stmt *s, struct checkpoints *all, struct vmundo_error *err)
+{
+    struct checkpoint *more = reallocarray(all->items, all->n + 1, sizeof(*more));
+    if (!more)
+        return error_nomem(err);
+    all->items = more;
+    if (checkpoint_from_text((const char *)sqlite3_column_text(s, 0), &more[all->n], err) < 0)
+        return -1;
+    all->n++;
+    return 0;
+}
+
+int store_checkpoints(struct vmundo *v, const char *domain, struct checkpoints *ret, struct vmundo_error *err)
+{
+    AUTO_STMT sqlite3_stmt *s = NULL;
+    AUTO_CHECKPOINTS struct checkpoints all = {0};
+    int r;
+    if (query(v, "SELECT record FROM checkpoint WHERE domain=? ORDER BY id", &s, err) < 0)
+        return -1;
+    bind_text(s, 1, domain);
+    while ((r = sqlite3_step(s)) == SQLITE_ROW)
+        if (add_checkpoint(s, &all, err) < 0)
+            return -1;
+    if (r != SQLITE_DONE)
+        return db_error(v, err);
+    *ret = all;
+    all = (struct checkpoints){0};
+    return 0;
+}
+
+int store_put_checkpoint(struct vmundo *v, const struct checkpoint *c, struct vmundo_error *err)
+{
+    AUTO_FREE char *text = NULL;
+    AUTO_STMT sqlite3_stmt *s = NULL;
+    if (checkpoint_to_text(c, &text, err) < 0 ||
+        query(v, "INSERT INTO checkpoint (domain, id, label, record) VALUES (?,?,?,?)"
+              " ON CONFLICT (domain, id) DO UPDATE SET label=excluded.label, record=excluded.record", &s, err) < 0)
+        return -1;
+    bind_text(s, 1, c->record.name);
+    sqlite3_bind_int64(s, 2, (sqlite3_int64)c->id);
+    bind_text(s, 3, c->label);
+    bind_text(s, 4, text);
+    return run(v, s, err);
+}
+
+static int delete_checkpoint(struct vmundo *v, const struct checkpoint *c, struct vmundo_error *err)
+{
+    AUTO_STMT sqlite3_stmt *s = NULL;
+    if (query(v, "DELETE FROM checkpoint WHERE domain=? AND id=?", &s, err) < 0)
+        return -1;
+    bind_text(s, 1, c->record.name);
+    sqlite3_bind_int64(s, 2, (sqlite3_int64)c->id);
+    return run(v, s, err);
+}
+
+static int change_checkpoints(struct vmundo *v, const struct store_operation *op, struct vmundo_error *err)
+{
+    for (size_t i = 0; op->gone && i < op->gone->n; i++)
+        if (delete_checkpoint(v, &op->gone->items[i], err) < 0)
+            return -1;
+    return op->made ? store_put_checkpoint(v, op->made, err) : 0;
 }
 
 /* ---- journal ------------------------------------------------------------------------------------------------------ */
@@ -380,11 +454,12 @@ int store_begin(struct vmundo *v, struct store_operation *op, struct vmundo_erro
 static int set_stage(struct vmundo *v, const struct store_operation *op, struct vmundo_error *err)
 {
     AUTO_STMT sqlite3_stmt *s = NULL;
-    if (query(v, "UPDATE operation SET stage=?, after=? WHERE id=?", &s, err) < 0)
+    if (query(v, "UPDATE operation SET stage=?, after=?, options=? WHERE id=?", &s, err) < 0)
         return -1;
     sqlite3_bind_int(s, 1, op->stage);
     bind_text(s, 2, op->after);
-    sqlite3_bind_int64(s, 3, op->id);
+    bind_text(s, 3, op->options);
+    sqlite3_bind_int64(s, 4, op->id);
     return run(v, s, err);
 }
 
@@ -425,6 +500,8 @@ int store_switched(struct vmundo *v, const struct store_operation *op, const str
     int r = set_stage(v, op, err);
     if (r == 0 && after)
         r = store_put(v, after, err);
+    if (r == 0)
+        r = change_checkpoints(v, op, err);
     return end_transaction(v, r, err);
 }
 

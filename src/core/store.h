@@ -7,6 +7,7 @@
 #ifndef CORE_STORE_H
 #define CORE_STORE_H
 
+#include "core/checkpoint.h"
 #include "core/context.h"
 #include "util/str.h"
 
@@ -29,6 +30,8 @@ struct store_operation {
     int stage;
     char *before, *after;
     char *options;           /* what redoing it needs to know beyond the records, JSON */
+    const struct checkpoint *made;   /* for store_switched(): a checkpoint that takes effect, NULL: none, */
+    const struct checkpoints *gone;  /* and those that go, NULL: none. Not owned */
 };
 
 /* Errors: VMUNDO_FAILED; errnum is EUCLEAN for a database that is damaged, or is not there although there are records of
@@ -70,6 +73,11 @@ void store_operation_clear(struct store_operation *op);
 /* A line of the log that is no operation: something was noticed or done by itself. */
 int store_note(struct vmundo *v, const char *domain, const char *what, const char *outcome, const char *message,
                struct vmundo_error *err);
+
+/* The checkpoints of a domain, by id; the caller clears them. */
+int store_checkpoints(struct vmundo *v, const char *domain, struct checkpoints *ret, struct vmundo_error *err);
+/* Put in, or replace. */
+int store_put_checkpoint(struct vmundo *v, const struct checkpoint *c, struct vmundo_error *err);
 
 /* Put a record in as it is, outside any operation (recover's rebuilding). */
 int store_put(struct vmundo *v, const struct record *r, struct vmundo_error *err);

@@ -6,12 +6,13 @@
 #include "core/instance.h"
 #include "core/operation.h"
 #include "core/plan.h"
+#include "core/verbs.h"
 #include "util/cleanup.h"
 
 #define STOP_TIMEOUT_MS 60000
 
 /* As operation_begin(), and the domain must be there. */
-static int begin_on(struct operation *op, struct vmundo *v, const char *verb, const char *name,
+int verbs_begin(struct operation *op, struct vmundo *v, const char *verb, const char *name,
                     struct vmundo_error *err)
 {
     if (operation_begin(op, v, verb, name, err) < 0)
@@ -22,7 +23,7 @@ static int begin_on(struct operation *op, struct vmundo *v, const char *verb, co
     return 0;
 }
 
-static int copy_before(struct operation *op, struct vmundo_error *err)
+int verbs_copy_before(struct operation *op, struct vmundo_error *err)
 {
     op->after = calloc(1, sizeof(*op->after));
     if (!op->after)
@@ -81,61 +82,32 @@ int vmundo_run(struct vmundo *v, const struct vmundo_run_options *o, struct vmun
     *op.after = plan.record;
     plan.record = (struct record){0};
     op.name = op.after->name;
+    op.after->counter = op.after->generation;
+    op.after->anonymous = o->anonymous_ram;
+    if (record_plan_ram(v->store_id, op.after, op.after->instance, err) < 0)
+        return -1;
     return operation_execute(&op, err);
 }
 
-/* ---- rollback, drop, keep ------------------------------------------------------------------------------------------- */
+/* ---- drop, keep ------------------------------------------------------------------------------------------- */
 
-static bool was_crash_consistent(const struct record *r)
+/* The domain goes, and with it its checkpoints. */
+static int forget_checkpoints(struct operation *op, struct vmundo_error *err)
 {
-    for (size_t i = 0; i < r->n_branches; i++)
-        if (str_eq(r->branches[i].consistency, "crash"))
-            return true;
-    return false;
-}
-
-/* Both generations at once where there is room for both; else the old one goes first, which is slower and leaves a moment
- * with neither. */
-static int check_room(struct operation *op, struct vmundo_error *err)
-{
-    struct vmundo_error e = {0};
-    if (plan_preflight(op->after, NULL, &e) == 0)
-        return 0;
-    if (e.code != VMUNDO_REFUSED || plan_preflight(op->after, op->before, NULL) < 0) {
-        if (err)
-            *err = e;
+    if (store_checkpoints(op->v, op->name, &op->gone, err) < 0)
         return -1;
-    }
-    op->old_first = true;
-    AUTO_FREE char *text = str_printf(err, "no room for two branches at once (%s): the old goes before the new is made", e.msg);
-    if (!text)
-        return -1;
-    context_report(op->v, VMUNDO_EVENT_WARNING, op->name, text);
+    for (size_t i = 0; i < op->gone.n; i++)
+        if (op->gone.items[i].pinned)
+            return error_set(err, VMUNDO_REFUSED, "%s has the pinned checkpoint %s: 'vmundo unpin %s %s' first", op->name,
+                             op->gone.items[i].label, op->name, op->gone.items[i].label);
     return 0;
-}
-
-int vmundo_rollback(struct vmundo *v, const char *name, const struct vmundo_rollback_options *o,
-                    struct vmundo_error *err)
-{
-    AUTO_OPERATION struct operation op = OPERATION_INIT;
-    if (begin_on(&op, v, "rollback", name, err) < 0 || copy_before(&op, err) < 0)
-        return -1;
-    struct record *a = op.after;
-    a->generation++;
-    a->running = !(o && o->off);
-    if (a->running)
-        a->instance++;
-    op.ret_console = o ? o->ret_console : NULL;
-    if (plan_name_branches(v, a, err) < 0 ||
-        plan_check_in_use(v, a, was_crash_consistent(op.before), err) < 0 || check_room(&op, err) < 0)
-        return -1;
-    return operation_execute(&op, err);
 }
 
 int vmundo_drop(struct vmundo *v, const char *name, struct vmundo_error *err)
 {
     AUTO_OPERATION struct operation op = OPERATION_INIT;
-    return begin_on(&op, v, "drop", name, err) < 0 ? -1 : operation_execute(&op, err);
+    return verbs_begin(&op, v, "drop", name, err) < 0 || forget_checkpoints(&op, err) < 0 ? -1
+                                                                                          : operation_execute(&op, err);
 }
 
 /* Whether somebody uses the origin cannot be asked while the domain itself does: the engine asks when it is off. */
@@ -163,13 +135,15 @@ int vmundo_keep(struct vmundo *v, const char *name, const struct vmundo_keep_opt
     AUTO_OPERATION struct operation op = OPERATION_INIT;
     bool running = false;
     o = o ? o : &defaults;
-    if (begin_on(&op, v, "keep", name, err) < 0 || is_running(&op, &running, err) < 0)
+    if (verbs_begin(&op, v, "keep", name, err) < 0 || is_running(&op, &running, err) < 0)
         return -1;
     if (running && !o->stop)
         return error_set(err, VMUNDO_CONFLICT, "%s is running: 'vmundo stop %s' first, or keep --stop", name, name);
     for (size_t i = 0; i < op.before->n_branches; i++)
         if (check_keepable(&op.before->branches[i], o->force, running, err) < 0)
             return error_wrap(err, "%s", name);
+    if (forget_checkpoints(&op, err) < 0)
+        return -1;
     op.keep = true;
     op.shut_down = running;
     op.timeout_ms = o->timeout_ms ? o->timeout_ms : STOP_TIMEOUT_MS;
@@ -183,11 +157,12 @@ int vmundo_stop(struct vmundo *v, const char *name, const struct vmundo_stop_opt
     static const struct vmundo_stop_options defaults;
     AUTO_OPERATION struct operation op = OPERATION_INIT;
     o = o ? o : &defaults;
-    if (begin_on(&op, v, "stop", name, err) < 0 || copy_before(&op, err) < 0)
+    if (verbs_begin(&op, v, "stop", name, err) < 0 || verbs_copy_before(&op, err) < 0)
         return -1;
     if (!op.before->running)
         return 0;
     op.after->running = false;
+    record_forget_ram(op.after);
     op.force = o->force;
     op.timeout_ms = o->timeout_ms || o->force ? o->timeout_ms : STOP_TIMEOUT_MS;
     op.shut_down = op.timeout_ms > 0;
@@ -226,14 +201,17 @@ int vmundo_start(struct vmundo *v, const char *name, int *ret_console, struct vm
 {
     AUTO_OPERATION struct operation op = OPERATION_INIT;
     bool running = false;
-    if (begin_on(&op, v, "start", name, err) < 0 || is_running(&op, &running, err) < 0)
+    if (verbs_begin(&op, v, "start", name, err) < 0 || is_running(&op, &running, err) < 0)
         return -1;
     if (running)
         return error_set(err, VMUNDO_CONFLICT, "%s is running already", name);
-    if (check_branches(op.before, err) < 0 || copy_before(&op, err) < 0)
+    if (check_branches(op.before, err) < 0 || verbs_copy_before(&op, err) < 0)
         return -1;
     op.after->running = true;
     op.after->instance++;
+    record_forget_ram(op.after);
+    if (record_plan_ram(v->store_id, op.after, op.after->instance, err) < 0)
+        return -1;
     op.ret_console = ret_console;
     return operation_execute(&op, err);
 }

@@ -206,8 +206,8 @@ static int make_volume(const struct branch *b, const struct mark *m, const char 
 {
     AUTO_LVM_NAME struct lvm_name origin = {0}, branch = {0};
     AUTO_STRV struct strv tags = {0};
-    if (lvm_split_path(b->origin, &origin, err) < 0 || lvm_split_path(b->path, &branch, err) < 0 ||
-        make_tags(m, &tags, err) < 0)
+    if (lvm_split_path(b->base ? b->base : b->origin, &origin, err) < 0 ||
+        lvm_split_path(b->path, &branch, err) < 0 || make_tags(m, &tags, err) < 0)
         return -1;
     for (int attempt = 0; attempt < 2; attempt++) {
         struct vmundo_error e = {0};
@@ -249,6 +249,8 @@ static int fingerprint_branch(struct branch *b, struct vmundo_error *err)
 int lvm_create(struct branch *b, const struct mark *m, const char *const *args, struct vmundo_error *err)
 {
     AUTO_FREE char *print = NULL;
+    if (b->base)
+        return make_volume(b, m, args, err);
     if (b->inside.n == 0 && fingerprint_take(b->origin, &print, err) < 0)
         return -1;
     if (make_volume(b, m, args, err) < 0)

@@ -103,7 +103,7 @@ static int thin_extend(const struct branch *b, struct vmundo_error *err)
 
 const struct storage_driver storage_lvm_thin = {
     .name = "lvm-thin",
-    .flags = STORAGE_UNMOUNTED,
+    .flags = STORAGE_UNMOUNTED | STORAGE_FROM_BRANCH,
     .claim = thin_claim,
     .name_branch = thin_name,
     .preflight = thin_preflight,

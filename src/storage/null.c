@@ -51,7 +51,7 @@ static int copy(int src, int dst, struct vmundo_error *err)
 
 static int null_fill(const struct sidecar_fill *f, struct vmundo_error *err)
 {
-    return copy(f->origin, f->fd, err);
+    return copy(f->from, f->fd, err);
 }
 
 static int null_create(struct branch *b, const struct mark *m, struct vmundo_error *err)
@@ -111,7 +111,7 @@ static int null_keep(const struct branch *b, const struct progress *p, struct vm
 
 const struct storage_driver storage_null = {
     .name = "null",
-    .flags = STORAGE_NEVER_IMPLICIT,
+    .flags = STORAGE_NEVER_IMPLICIT | STORAGE_FROM_BRANCH,
     .claim = null_claim,
     .name_branch = null_name,
     .preflight = null_preflight,

@@ -124,9 +124,9 @@ static int match_nocow(int origin, int fd, struct vmundo_error *err)
 
 static int reflink_fill(const struct sidecar_fill *f, struct vmundo_error *err)
 {
-    if (match_nocow(f->origin, f->fd, err) < 0)
+    if (match_nocow(f->from, f->fd, err) < 0)
         return -1;
-    return sys_ficlone(f->fd, f->origin) < 0 ? error_errno(err, errno, "cannot clone %s", f->branch->origin) : 0;
+    return sys_ficlone(f->fd, f->from) < 0 ? error_errno(err, errno, "cannot clone %s", f->branch->origin) : 0;
 }
 
 /* By mark: XFS commits changes in their order, and btrfs all of a transaction or none, so the mark is never there
@@ -282,6 +282,7 @@ static int reflink_keep(const struct branch *b, const struct progress *p, struct
 
 const struct storage_driver storage_reflink = {
     .name = "reflink",
+    .flags = STORAGE_FROM_BRANCH | STORAGE_SHARES_BLOCKS,
     .claim = reflink_claim,
     .name_branch = reflink_name,
     .preflight = sidecar_preflight,

@@ -250,7 +250,7 @@ static int find_complete(struct branch *b, const struct mark *m, bool by_mark, b
     if (read_mark(f.fd, m, &then, err) < 0)
         return error_wrap(err, "%s", b->path);
     const char *size = then && by_mark ? strstr(then, " size=") : NULL;
-    *ret = then ? !size || (uint64_t)st.st_size >= strtoull(size + 6, NULL, 10) : b->fingerprint != NULL;
+    *ret = then ? !size || (uint64_t)st.st_size >= strtoull(size + 6, NULL, 10) : !by_mark && b->fingerprint;
     if (!*ret)
         return 0;
     if (then) {
@@ -293,7 +293,7 @@ static int check_unchanged(const struct branch *b, int origin, struct vmundo_err
 {
     bool changed;
     AUTO_FREE char *what = NULL;
-    if (str_eq(b->consistency, "crash"))
+    if (b->base || str_eq(b->consistency, "crash"))
         return 0;
     if (fingerprint_compare_fd(origin, b->fingerprint, &changed, &what, err) < 0)
         return -1;
@@ -324,7 +324,7 @@ static int publish(const struct branch *b, const struct sidecar_file *new, struc
     return 0;
 }
 
-static int make(struct branch *b, const struct mark *m, int origin, sidecar_fill_fn fill, bool by_mark,
+static int make(struct branch *b, const struct mark *m, int from, sidecar_fill_fn fill, bool by_mark,
                 struct vmundo_error *err)
 {
     AUTO_SIDECAR_FILE struct sidecar_file new = SIDECAR_FILE_INIT;
@@ -332,9 +332,9 @@ static int make(struct branch *b, const struct mark *m, int origin, sidecar_fill
     struct stat st;
     if (!name || open_new(b->path, name, &new, err) < 0)
         return -1;
-    const struct sidecar_fill f = {b, origin, new.dirfd, name, new.fd};
+    const struct sidecar_fill f = {b, from, new.dirfd, name, new.fd};
     if (fstat(new.fd, &st) == 0 && note_inode(b, st.st_ino, err) == 0 && fill(&f, err) == 0 &&
-        check_unchanged(b, origin, err) == 0 && give_owner(new.fd, origin, err) == 0 &&
+        check_unchanged(b, from, err) == 0 && give_owner(new.fd, from, err) == 0 &&
         write_mark(new.fd, b, m, by_mark, err) == 0 && publish(b, &new, err) == 0)
         return 0;
     unlinkat(new.dirfd, name, 0);
@@ -344,18 +344,61 @@ static int make(struct branch *b, const struct mark *m, int origin, sidecar_fill
 
 int sidecar_create(struct branch *b, const struct mark *m, sidecar_fill_fn fill, bool by_mark, struct vmundo_error *err)
 {
-    AUTO_SIDECAR_FILE struct sidecar_file origin = SIDECAR_FILE_INIT;
+    AUTO_SIDECAR_FILE struct sidecar_file from = SIDECAR_FILE_INIT;
     AUTO_FREE char *print = NULL;
     bool complete;
     if (find_complete(b, m, by_mark, &complete, err) < 0)
         return -1;
     if (complete)
         return 0;
-    if (sidecar_open_origin(b->origin, O_RDONLY, &origin, err) < 0 || fingerprint_take_fd(origin.fd, &print, err) < 0)
+    if (b->base)
+        return sidecar_open_branch(b->base, O_RDONLY, &from, err) < 0 ? -1 : make(b, m, from.fd, fill, by_mark, err);
+    if (sidecar_open_origin(b->origin, O_RDONLY, &from, err) < 0 || fingerprint_take_fd(from.fd, &print, err) < 0)
         return -1;
     free(b->fingerprint);
     b->fingerprint = TAKE(print);
-    return make(b, m, origin.fd, fill, by_mark, err);
+    return make(b, m, from.fd, fill, by_mark, err);
+}
+
+/* ---- RAM ------------------------------------------------------------------------------------------------------------ */
+
+static int fill_ram(int fd, const char *from, uint64_t size, struct vmundo_error *err)
+{
+    AUTO_SIDECAR_FILE struct sidecar_file source = SIDECAR_FILE_INIT;
+    struct stat st;
+    if (!from)
+        return ftruncate(fd, (off_t)size) < 0 ? error_errno(err, errno, "cannot size it") : 0;
+    if (sidecar_open_branch(from, O_RDONLY, &source, err) < 0)
+        return -1;
+    if (fstat(source.fd, &st) < 0 || (size && (uint64_t)st.st_size != size))
+        return error_set(err, VMUNDO_CONFLICT, "the saved RAM has %lld bytes, the domain now has %llu",
+                         (long long)st.st_size, (unsigned long long)size);
+    return sys_ficlone(fd, source.fd) < 0 ? error_errno(err, errno, "cannot clone %s", from) : 0;
+}
+
+int storage_ram_make(const char *path, const char *from, uint64_t size, const struct mark *m, bool durable,
+                     struct vmundo_error *err)
+{
+    AUTO_SIDECAR_FILE struct sidecar_file f = SIDECAR_FILE_INIT;
+    char text[256];
+    int n = snprintf(text, sizeof(text), "{\"store\":\"%s\",\"domain\":\"%s\",\"generation\":%" PRIu64 "}", m->store, m->domain,
+                     m->generation);
+    if (open_new(path, strrchr(path, '/') + 1, &f, err) < 0)
+        return -1;
+    if (fill_ram(f.fd, from, size, err) == 0 &&
+        (fsetxattr(f.fd, SIDECAR_XATTR, text, (size_t)n, 0) < 0 ||
+         (durable && (fsync(f.fd) < 0 || sys_fsync_dir(f.dirfd) < 0))
+             ? error_errno(err, errno, "cannot make it durable")
+             : 0) == 0)
+        return 0;
+    unlinkat(f.dirfd, f.base, 0);
+    return error_wrap(err, "%s", path);
+}
+
+int storage_ram_remove(const char *path, struct vmundo_error *err)
+{
+    struct branch b = {.path = (char *)(uintptr_t)path};
+    return sidecar_remove(&b, err);
 }
 
 /* ---- the other callbacks ---------------------------------------------------------------------------------------- */

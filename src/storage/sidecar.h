@@ -36,10 +36,10 @@ void sidecar_file_close(struct sidecar_file *f);
 int sidecar_open_branch(const char *path, int flags, struct sidecar_file *ret, struct vmundo_error *err);
 int sidecar_open_origin(const char *path, int flags, struct sidecar_file *ret, struct vmundo_error *err);
 
-/* The driver's part of create: fill the new, empty file part with a branch of origin. */
+/* The driver's part of create: fill the new, empty file part with a branch of what it starts from. */
 struct sidecar_fill {
     const struct branch *branch;
-    int origin;       /* open for reading */
+    int from;         /* the origin, or the branch that it starts from, open for reading */
     int dirfd;        /* of the .vmundo directory */
     const char *name; /* of the new file in it */
     int fd;           /* of the new file, open for reading and writing */

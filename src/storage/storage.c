@@ -121,6 +121,10 @@ int storage_name(struct branch *b, const struct mark *m, const char *state_dir, 
 {
     if (!b->driver->name_branch)
         return cannot(b, "make branches", err);
+    if (b->base && !(b->driver->flags & STORAGE_FROM_BRANCH))
+        return cannot(b, "make branches of branches", err);
+    if (b->base && !b->fingerprint)
+        return broken(b, "no fingerprint of what it starts from", err);
     if (b->driver->name_branch(b, m, state_dir, err) < 0)
         return error_wrap(err, "cannot name a branch of %s", b->origin);
     if (!b->path || b->path[0] != '/')
@@ -244,10 +248,10 @@ static json_t *strings_to_json(const struct strv *v)
 json_t *branch_to_json(const struct branch *b)
 {
     json_t *inside = strings_to_json(&b->inside);
-    return inside ? json_pack("{ss ss ss* ss* ss* ss* ss* ss* sI so sO*}", "driver", b->driver->name, "origin",
-                              b->origin, "origin_format", b->origin_format, "path", b->path, "format", b->format,
-                              "mount", b->mount, "fingerprint", b->fingerprint, "consistency", b->consistency, "limit",
-                              (json_int_t)b->limit, "inside", inside, "detail", b->detail)
+    return inside ? json_pack("{ss ss ss* ss* ss* ss* ss* ss* ss* sI so sO*}", "driver", b->driver->name, "origin",
+                              b->origin, "origin_format", b->origin_format, "base", b->base, "path", b->path, "format",
+                              b->format, "mount", b->mount, "fingerprint", b->fingerprint, "consistency", b->consistency,
+                              "limit", (json_int_t)b->limit, "inside", inside, "detail", b->detail)
                   : NULL;
 }
 
@@ -269,6 +273,7 @@ int branch_from_json(const json_t *j, struct branch *ret, struct vmundo_error *e
     AUTO_FREE char *driver = NULL;
     if (json_get_string(j, "driver", &driver, err) < 0 || json_get_string(j, "origin", &b.origin, err) < 0 ||
         json_opt_string(j, "origin_format", &b.origin_format, err) < 0 ||
+        json_opt_string(j, "base", &b.base, err) < 0 ||
         json_opt_string(j, "path", &b.path, err) < 0 || json_opt_string(j, "format", &b.format, err) < 0 ||
         json_opt_string(j, "mount", &b.mount, err) < 0 || json_opt_string(j, "fingerprint", &b.fingerprint, err) < 0 ||
         json_opt_string(j, "consistency", &b.consistency, err) < 0 || json_opt_u64(j, "limit", 0, &b.limit, err) < 0 ||
@@ -288,7 +293,7 @@ int branch_from_json(const json_t *j, struct branch *ret, struct vmundo_error *e
 
 void branch_clear(struct branch *b)
 {
-    char *owned[] = {b->origin, b->origin_format, b->path, b->format, b->mount, b->fingerprint, b->consistency};
+    char *owned[] = {b->origin, b->origin_format, b->base, b->path, b->format, b->mount, b->fingerprint, b->consistency};
     for (size_t i = 0; i < ARRAY_SIZE(owned); i++)
         free(owned[i]);
     strv_clear(&b->inside);

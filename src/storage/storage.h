@@ -40,6 +40,8 @@ struct branch {
     const struct storage_driver *driver;
     char *origin;            /* canonical path or device of the volume */
     char *origin_format;     /* raw, qcow2 …; NULL for a volume that holds images */
+    char *base;              /* path of another branch of this origin that it starts from, by the same driver, which
+                              * nobody writes to at this moment; NULL: it starts from the origin */
     char *path;              /* of the branch itself: image file or device */
     char *format;            /* of the branch: raw, qcow2 …; NULL for a volume that holds images */
     char *mount;             /* where the branch's file system is to be mounted, NULL: it is not mounted */
@@ -74,6 +76,8 @@ enum storage_flags {
     STORAGE_NEVER_IMPLICIT = 1, /* taken only when asked for by --method */
     STORAGE_READS_ORIGIN = 2,   /* a branch is worth nothing any more when its origin changes under it */
     STORAGE_UNMOUNTED = 4,      /* can serve a file of a file system that is not mounted */
+    STORAGE_FROM_BRANCH = 8,    /* create can start from a branch (base), which lives on independently */
+    STORAGE_SHARES_BLOCKS = 16, /* other files beside the branch can share blocks with each other too (FICLONE) */
 };
 
 struct storage_driver {
@@ -95,7 +99,8 @@ struct storage_driver {
     int (*preflight_replacing)(const struct branch *b, const struct branch *gone, struct vmundo_error *err);
 
     /* Make the branch of the origin as it is now, bearing the mark, and fill in b->fingerprint. If it exists complete,
-     * leave it; if it exists half-made, make it anew. */
+     * leave it; if it exists half-made, make it anew. With base: of that branch as it is now, and fingerprint, which is
+     * base's, stays. */
     int (*create)(struct branch *b, const struct mark *m, struct vmundo_error *err);
 
     /* Make it usable after create or after a reboot (activate, mount), and undo that. May be missing: nothing to do. */
@@ -193,6 +198,11 @@ int fingerprint_compare_fd(int fd, const char *then, bool *ret_changed, char **r
 char *sidecar_path(const char *origin, const struct mark *m, const char *suffix, struct vmundo_error *err);
 int sidecar_open(const char *branch_path, bool create, int *ret_dirfd, const char **ret_base,
                  struct vmundo_error *err);
+/* A file for a guest's RAM, there: mode 0600. from NULL: size bytes of nothing. Else a clone of that file, which must be
+ * of the same size (0: of any); *m says whose RAM. What was there before goes. durable: it survives a power cut. */
+int storage_ram_make(const char *path, const char *from, uint64_t size, const struct mark *m, bool durable,
+                     struct vmundo_error *err);
+int storage_ram_remove(const char *path, struct vmundo_error *err);
 void sidecar_tidy(const char *branch_path);  /* remove the directory if it is empty */
 
 #endif

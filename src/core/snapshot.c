@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * snapshot.c: a checkpoint of a domain that may be running. What takes long is done before the pause (flushing the RAM
+ * file) and what the guest does not have to wait for after it; in between it is held by somebody who lets it go when the
+ * time is up or when we are gone (hyper.h, hold).
+ */
+#include "core/snapshot.h"
+
+#include "core/instance.h"
+#include "util/cleanup.h"
+#include "util/sys.h"
+
+#include <fcntl.h>
+#include <time.h>
+
+#define PAUSE_MS 10000u
+
+static uint64_t now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* What the file holds by now need not be written in the pause. */
+static void flush_ram(const struct record *r)
+{
+    AUTO_CLOSE int fd = open(r->ram, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0)
+        (void)fdatasync(fd);
+}
+
+static int copy_disks(struct operation *op, struct vmundo_error *err)
+{
+    struct checkpoint *c = &op->made;
+    struct mark m = {.store = op->v->store_id, .domain = op->name, .generation = c->id};
+    for (size_t i = 0; i < c->record.n_branches; i++)
+        if (storage_create(&c->record.branches[i], &m, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int save_ram(struct operation *op, const struct instance *i, struct vmundo_error *err)
+{
+    struct checkpoint *c = &op->made;
+    struct mark m = {.store = op->v->store_id, .domain = op->name, .generation = c->id};
+    AUTO_CLOSE int folder = -1;
+    if (!c->saved)
+        return 0;
+    if (checkpoint_open_folder(op->v, op->name, true, &folder, err) < 0 || hyper_save(i, c->saved, err) < 0)
+        return -1;
+    if (!i->ram)
+        record_forget_ram(&c->record); /* it is in saved */
+    return c->record.ram ? storage_ram_make(c->record.ram, op->before->ram, 0, &m, true, err) : 0;
+}
+
+/* The guest does not run while this is done. */
+static int take(struct operation *op, const struct instance *i, struct vmundo_error *err)
+{
+    context_stage(op->v, op->name, stage_name(STAGE_SNAPSHOT));
+    return save_ram(op, i, err) < 0 ? -1 : copy_disks(op, err);
+}
+
+static int take_running(struct operation *op, const struct instance *i, struct vmundo_error *err)
+{
+    unsigned ms = op->pause_ms ? op->pause_ms : PAUSE_MS;
+    bool held = false;
+    int fd = -1;
+    if (i->ram && op->made.record.ram)
+        flush_ram(op->before);
+    context_stage(op->v, op->name, stage_name(STAGE_PAUSE));
+    uint64_t begun = now_us();
+    if (hyper_hold(i, ms, &fd, err) < 0)
+        return -1;
+    int r = take(op, i, err);
+    context_stage(op->v, op->name, stage_name(STAGE_RESUME));
+    if (hyper_release(i->driver, fd, &held, r < 0 ? NULL : err) < 0)
+        return -1;
+    op->ret_paused_us = (unsigned)(now_us() - begun);
+    if (r < 0)
+        return -1;
+    if (!held)
+        return error_set(err, VMUNDO_FAILED, "%s was let run before the checkpoint was complete (it may be paused for %u s)",
+                         op->name, ms / 1000);
+    return str_copy("paused", &op->made.consistency, err);
+}
+
+int snapshot_take(struct operation *op, struct vmundo_error *err)
+{
+    AUTO_INSTANCE struct instance_ctx c = {0};
+    CLEANUP(hyper_status_clear) struct hyper_status s = {0};
+    free(op->made.consistency);
+    op->made.consistency = NULL;
+    if (op->before->running && (instance_open(op->v, op->before, &c, err) < 0 || hyper_state(&c.i, &s, err) < 0))
+        return -1;
+    if (op->before->running && s.power != HYPER_OFF)
+        return take_running(op, &c.i, err);
+    if (op->made.saved)
+        return error_set(err, VMUNDO_CONFLICT, "%s is off, and so has nothing in its RAM: leave out --ram", op->name);
+    op->made.record.running = false;
+    return copy_disks(op, err) < 0 ? -1 : str_copy("off", &op->made.consistency, err);
+}

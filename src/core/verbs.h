@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* verbs.h: what the files with the changing commands share (verbs.c, travel.c). */
+#ifndef CORE_VERBS_H
+#define CORE_VERBS_H
+
+#include "core/operation.h"
+
+/* As operation_begin(), and the domain must be there. */
+int verbs_begin(struct operation *op, struct vmundo *v, const char *verb, const char *name, struct vmundo_error *err);
+/* op->after: as op->before. */
+int verbs_copy_before(struct operation *op, struct vmundo_error *err);
+
+#endif
