@@ -105,9 +105,11 @@ static void give_up(struct qmp *q)
     await_paused(q, NULL);
 }
 
-static int migrate(struct qmp *q, int fd, struct vmundo_error *err)
+static int migrate(struct qmp *q, int fd, bool with_ram, struct vmundo_error *err)
 {
-    if (qmp_prepare_migration(q, err) < 0 || qmp_give_fd(q, fd, "saved", err) < 0)
+    json_t *no_limit = json_pack("{s:I}", "max-bandwidth", (json_int_t)1 << 40);
+    if (qmp_call(q, "migrate-set-parameters", no_limit, NULL, err) < 0 || qmp_ignore_shared(q, !with_ram, err) < 0 ||
+        qmp_give_fd(q, fd, "saved", err) < 0)
         return -1;
     if (qmp_call(q, "migrate", json_pack("{s:s}", "uri", "fd:saved"), NULL, err) == 0 && await_written(q, err) == 0 &&
         await_paused(q, err) == 0)
@@ -175,7 +177,7 @@ static int save_now(int dirfd, struct qmp *q, int fd, const char *path, struct v
     if (describe(dirfd, q, &s, err) < 0 || saved_begin(fd, &s, err) < 0)
         return -1;
     unlinkat(dirfd, RUNDIR_SAVED, 0);
-    if (migrate(q, fd, err) < 0 || saved_finish(fd, &s, err) < 0)
+    if (migrate(q, fd, s.has_ram, err) < 0 || saved_finish(fd, &s, err) < 0)
         return -1;
     remember(dirfd, fd, path);
     return 0;
