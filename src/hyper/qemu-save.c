@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * qemu-save.c: saving a paused guest, as a migration into a file. QEMU gets the file's descriptor over the QMP socket,
- * behind the room for its head (qemu-saved.h), so that it opens and starts nothing. RAM that is shared with a file stays
- * where it is; what is left to write are the devices, about 280 KiB.
+ * behind the room for its head (qemu-saved.h), so that it opens and starts nothing. RAM that is shared with a file
+ * stays where it is; what is left to write are the devices, about 280 KiB.
  *
  * QEMU before 8.2 leaves a paused guest in the state "postmigrate". It can run on from there, but not be migrated again
  * before it has; so saved.json says where its state was saved, and saving it once more is copying that file.
@@ -164,8 +164,10 @@ static int save_again(int dirfd, int fd, struct vmundo_error *err)
     AUTO_CLOSE int last = -1;
     struct vmundo_error e = {0};
     if (open_last(dirfd, &last, &e) < 0)
-        return error_set(err, VMUNDO_CONFLICT, "this QEMU saves a paused guest only once, and where that was cannot be "
-                         "read (%s): let the guest run for a moment", e.msg);
+        return error_set(err, VMUNDO_CONFLICT,
+                         "this QEMU saves a paused guest only once, and where that was cannot be "
+                         "read (%s): let the guest run for a moment",
+                         e.msg);
     return copy(fd, last, err);
 }
 
