@@ -3,6 +3,9 @@
  * null.c: the hypervisor that runs nothing: template for new drivers, and test double. An instance is the file
  * `running` in its directory: "paused" or "running". A test that wants a guest which ended by itself writes how into it
  * ("guest powered off"); one that wants a guest which does not listen to shutdown puts a file `stubborn` beside it.
+ *
+ * The guest's RAM is 4096 bytes: the file that the caller gives, or else `ram` in its directory, which may be missing. A
+ * saved state is a line, and after it the RAM if that is not in a shared file.
  */
 #include "hyper/drivers.h"
 
@@ -12,6 +15,9 @@
 #include <sys/socket.h>
 
 #define STATE "running"
+#define RAM "ram"
+#define RAM_SIZE 4096
+#define SAVED "saved null guest\n"
 
 static int open_dir(const struct instance *i, int *ret, struct vmundo_error *err)
 {
@@ -46,12 +52,86 @@ static bool lives(const char *state)
     return str_eq(state, "paused") || str_eq(state, "running");
 }
 
+static uint64_t ram_size(const struct domain *d)
+{
+    (void)d;
+    return RAM_SIZE;
+}
+
+static int check_ram(const struct instance *i, struct vmundo_error *err)
+{
+    struct stat st;
+    if (!i->ram)
+        return 0;
+    if (stat(i->ram, &st) < 0)
+        return error_errno(err, errno, "cannot open the RAM file %s", i->ram);
+    return st.st_size == RAM_SIZE ? 0 : error_set(err, VMUNDO_CONFLICT, "the RAM file %s has another size than %d bytes",
+                                                  i->ram, RAM_SIZE);
+}
+
+static int load(const struct instance *i, struct vmundo_error *err)
+{
+    AUTO_FREE char *saved = NULL;
+    AUTO_CLOSE int dir = -1;
+    size_t head = strlen(SAVED), len;
+    if (!i->saved)
+        return 0;
+    if (sys_read_file(AT_FDCWD, i->saved, RAM_SIZE + head, &saved, &len, err) < 0 || open_dir(i, &dir, err) < 0)
+        return -1;
+    if (!str_has_prefix(saved, SAVED))
+        return error_set(err, VMUNDO_FAILED, "the saved state %s is damaged", i->saved);
+    if (len > head)
+        return sys_put_file(dir, RAM, saved + head, len - head, err);
+    return i->ram ? 0 : error_set(err, VMUNDO_CONFLICT, "the guest was saved without its RAM, which was in a file");
+}
+
 static int start(const struct instance *i, struct vmundo_error *err)
 {
     AUTO_FREE char *state = NULL;
     if (read_state(i, &state, err) < 0)
         return -1;
-    return lives(state) ? 0 : write_state(i, "paused", err);
+    if (lives(state))
+        return 0;
+    return check_ram(i, err) < 0 || load(i, err) < 0 ? -1 : write_state(i, "paused", err);
+}
+
+/* *ret stays NULL when it is in a shared file, or empty. */
+static int read_ram(const struct instance *i, char **ret, size_t *ret_len, struct vmundo_error *err)
+{
+    AUTO_CLOSE int dir = -1;
+    struct vmundo_error e = {0};
+    if (i->ram && !i->ram_private)
+        return 0;
+    if (open_dir(i, &dir, err) < 0)
+        return -1;
+    if (sys_read_file(dir, i->ram ? i->ram : RAM, RAM_SIZE, ret, ret_len, &e) == 0 || e.errnum == ENOENT)
+        return 0;
+    return error_set(err, e.code, "%s", e.msg);
+}
+
+static int write_saved(int fd, const char *ram, size_t len, struct vmundo_error *err)
+{
+    size_t head = strlen(SAVED);
+    if (write(fd, SAVED, head) != (ssize_t)head || write(fd, ram, len) != (ssize_t)len || fdatasync(fd) < 0)
+        return error_errno(err, errno, "cannot write the saved state");
+    return 0;
+}
+
+static int save(const struct instance *i, const char *path, struct vmundo_error *err)
+{
+    AUTO_FREE char *state = NULL, *ram = NULL;
+    size_t len = 0;
+    if (read_state(i, &state, err) < 0 || read_ram(i, &ram, &len, err) < 0)
+        return -1;
+    if (!str_eq(state, "paused"))
+        return error_set(err, VMUNDO_CONFLICT, "the domain %s", lives(state) ? "runs: it must be paused" : "is off");
+    AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_errno(err, errno, "cannot create %s", path);
+    int r = write_saved(fd, ram ? ram : "", len, err);
+    if (r < 0)
+        unlink(path);
+    return r;
 }
 
 static int set(const struct instance *i, const char *wanted, struct vmundo_error *err)
@@ -143,5 +223,7 @@ const struct hyper_driver hyper_null = {
     .shutdown = shutdown_it,
     .destroy = destroy,
     .state = state,
+    .save = save,
+    .ram_size = ram_size,
     .console = console,
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * qemu-save.c: saving a paused guest, as a migration into a file. QEMU gets the file's descriptor over the QMP socket,
- * behind the room for its head (qemu-saved.h), so that it opens and starts nothing. RAM that is shared with a file stays
- * where it is; what is left to write are the devices, about 280 KiB.
+ * behind the room for its head (qemu-saved.h), so that it opens and starts nothing. RAM that is shared with a file
+ * stays where it is; what is left to write are the devices, about 280 KiB.
  *
  * QEMU before 8.2 leaves a paused guest in the state "postmigrate". It can run on from there, but not be migrated again
  * before it has; so saved.json says where its state was saved, and saving it once more is copying that file.
@@ -105,9 +105,11 @@ static void give_up(struct qmp *q)
     await_paused(q, NULL);
 }
 
-static int migrate(struct qmp *q, int fd, struct vmundo_error *err)
+static int migrate(struct qmp *q, int fd, bool with_ram, struct vmundo_error *err)
 {
-    if (qmp_prepare_migration(q, err) < 0 || qmp_give_fd(q, fd, "saved", err) < 0)
+    json_t *no_limit = json_pack("{s:I}", "max-bandwidth", (json_int_t)1 << 40);
+    if (qmp_call(q, "migrate-set-parameters", no_limit, NULL, err) < 0 || qmp_ignore_shared(q, !with_ram, err) < 0 ||
+        qmp_give_fd(q, fd, "saved", err) < 0)
         return -1;
     if (qmp_call(q, "migrate", json_pack("{s:s}", "uri", "fd:saved"), NULL, err) == 0 && await_written(q, err) == 0 &&
         await_paused(q, err) == 0)
@@ -162,8 +164,10 @@ static int save_again(int dirfd, int fd, struct vmundo_error *err)
     AUTO_CLOSE int last = -1;
     struct vmundo_error e = {0};
     if (open_last(dirfd, &last, &e) < 0)
-        return error_set(err, VMUNDO_CONFLICT, "this QEMU saves a paused guest only once, and where that was cannot be "
-                         "read (%s): let the guest run for a moment", e.msg);
+        return error_set(err, VMUNDO_CONFLICT,
+                         "this QEMU saves a paused guest only once, and where that was cannot be "
+                         "read (%s): let the guest run for a moment",
+                         e.msg);
     return copy(fd, last, err);
 }
 
@@ -175,7 +179,7 @@ static int save_now(int dirfd, struct qmp *q, int fd, const char *path, struct v
     if (describe(dirfd, q, &s, err) < 0 || saved_begin(fd, &s, err) < 0)
         return -1;
     unlinkat(dirfd, RUNDIR_SAVED, 0);
-    if (migrate(q, fd, err) < 0 || saved_finish(fd, &s, err) < 0)
+    if (migrate(q, fd, s.has_ram, err) < 0 || saved_finish(fd, &s, err) < 0)
         return -1;
     remember(dirfd, fd, path);
     return 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* qemu-saved.c: see qemu-saved.h. Writing, reading, and what a saved guest needs of the machine that is to go on with it. */
+/* qemu-saved.c: see qemu-saved.h. Writing, reading, and what a saved guest needs of the machine that is to go on with
+ * it. */
 #include "hyper/qemu-saved.h"
 
 #include "util/sys.h"
@@ -66,8 +67,9 @@ static char *make_head(const struct saved *s, const char *sum, struct vmundo_err
             error_nomem(err);
             return NULL;
         }
-    AUTO_JSON json_t *o = json_pack("{s:s, s:O, s:b, s:I, s:I, s:s}", "qemu", s->qemu, "machine", machine, "ram",
-                                    s->has_ram, "stream", (json_int_t)s->stream, "size", (json_int_t)s->size, "sum", sum);
+    AUTO_JSON json_t *o =
+        json_pack("{s:s, s:O, s:b, s:I, s:I, s:s}", "qemu", s->qemu, "machine", machine, "ram", s->has_ram, "stream",
+                  (json_int_t)s->stream, "size", (json_int_t)s->size, "sum", sum);
     AUTO_FREE char *text = o ? json_text(o, err) : NULL;
     if (!text) {
         error_nomem(err);
@@ -132,7 +134,8 @@ static int parse_head(const char *head, uint64_t file_size, struct saved *s, cha
     if (s->stream >= s->size)
         return error_set(err, VMUNDO_FAILED, "its head is damaged");
     if (s->size != file_size)
-        return error_set(err, VMUNDO_FAILED, "it was %" PRIu64 " bytes long and is %" PRIu64 " now", s->size, file_size);
+        return error_set(err, VMUNDO_FAILED, "it was %" PRIu64 " bytes long and is %" PRIu64 " now", s->size,
+                         file_size);
     return 0;
 }
 
@@ -184,11 +187,14 @@ int saved_check(const struct saved *s, const struct strv *machine, bool has_ram_
         if (str_eq(was, is))
             continue;
         AUTO_FREE char *safe = str_escape(was, 200);
-        return error_set(err, VMUNDO_CONFLICT, "the guest was saved on another machine: it had \"%s\" where there is "
-                         "\"%s\" now; start it with the configuration that it was saved with", safe ? safe : "", is);
+        return error_set(err, VMUNDO_CONFLICT,
+                         "the guest was saved on another machine: it had \"%s\" where there is "
+                         "\"%s\" now; start it with the configuration that it was saved with",
+                         safe ? safe : "", is);
     }
     if (!s->has_ram && !has_ram_file)
-        return error_set(err, VMUNDO_CONFLICT, "the guest was saved without its RAM, which was in a file: that file, or "
+        return error_set(err, VMUNDO_CONFLICT,
+                         "the guest was saved without its RAM, which was in a file: that file, or "
                          "its clone, is needed");
     return 0;
 }

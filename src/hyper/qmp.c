@@ -225,12 +225,11 @@ int qmp_give_fd(struct qmp *q, int fd, const char *name, struct vmundo_error *er
     return call(q, "getfd", json_pack("{s:s}", "fdname", name), fd, NULL, err);
 }
 
-int qmp_prepare_migration(struct qmp *q, struct vmundo_error *err)
+int qmp_ignore_shared(struct qmp *q, bool ignore, struct vmundo_error *err)
 {
-    json_t *capabilities = json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", "x-ignore-shared", "state", 1);
-    if (qmp_call(q, "migrate-set-capabilities", capabilities, NULL, err) < 0)
-        return -1;
-    return qmp_call(q, "migrate-set-parameters", json_pack("{s:I}", "max-bandwidth", (json_int_t)1 << 40), NULL, err);
+    json_t *capabilities = json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", "x-ignore-shared", "state",
+                                     ignore);
+    return qmp_call(q, "migrate-set-capabilities", capabilities, NULL, err);
 }
 
 /* One that is just being completed cannot be cancelled; "cont" is refused until it is. */

@@ -53,8 +53,8 @@ int qmp_version(struct qmp *q, char **ret, struct vmundo_error *err);
 /* Hand QEMU a descriptor, by the name for "fd:NAME". It shares our file offset. */
 int qmp_give_fd(struct qmp *q, int fd, const char *name, struct vmundo_error *err);
 
-/* Before anything is migrated: RAM that is shared with a file is not part of what migrates; there is no limit to speed. */
-int qmp_prepare_migration(struct qmp *q, struct vmundo_error *err);
+/* Before anything is migrated, the same on both sides: is RAM that is shared with a file left out? */
+int qmp_ignore_shared(struct qmp *q, bool ignore, struct vmundo_error *err);
 
 /* query-status: "running", "paused", "prelaunch", "shutdown", "guest-panicked" … *ret is the caller's. */
 int qmp_status(struct qmp *q, char **ret, struct vmundo_error *err);

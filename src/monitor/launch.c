@@ -144,7 +144,7 @@ static int load_saved(struct monitor *m, struct vmundo_error *err)
     if (!is_same_version(saved_by, version))
         return error_set(err, VMUNDO_CONFLICT, "the guest was saved by QEMU %s, and this is QEMU %s, which may not load it "
                          "rightly", saved_by, version);
-    if (qmp_prepare_migration(&m->qmp, err) < 0 || qmp_give_fd(&m->qmp, MONITOR_FD_SAVED, "saved", err) < 0)
+    if (qmp_ignore_shared(&m->qmp, !json_opt_bool(m->spec, "saved_ram", false), err) < 0 || qmp_give_fd(&m->qmp, MONITOR_FD_SAVED, "saved", err) < 0)
         return -1;
     close(MONITOR_FD_SAVED);
     if (qmp_call(&m->qmp, "migrate-incoming", json_pack("{s:s}", "uri", "fd:saved"), NULL, err) < 0)

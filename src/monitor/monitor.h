@@ -16,6 +16,7 @@
  *     ram          "anonymous"; "shared", "private": from the file MONITOR_FD_RAM
  *     saved        not there: the guest boots; else the version of the QEMU that has saved it to MONITOR_FD_SAVED, which
  *                  stands where its stream begins
+ *     saved_ram    is RAM in that stream?
  *     on_poweroff, on_reboot, on_crash    "destroy", "restart", "preserve"
  * On MONITOR_FD_READY it reports {"ok": true}, or why not. There is one thread and one loop; no call waits longer than
  * QMP_TIMEOUT_MS.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * test_argv.c: golden files. golden/NAME.cfg must become NAME.args: QEMU's arguments, one a line, then a line "notes"
- * and what has no effect, one a line; or "error: " and the message. A comment "# host: kvm user none ovmf block=VDEV"
- * in the configuration says what the host is like. VMUNDO_GOLDEN_UPDATE=1 writes the files instead: read the difference
+ * and what has no effect, one a line; or "error: " and the message. A comment "# host: kvm user none ovmf ram ram-private
+ * incoming block=VDEV" in the configuration says what the host is like. VMUNDO_GOLDEN_UPDATE=1 writes the files instead: read the difference
  * before committing it.
  */
 #include "config/config.h"
@@ -34,6 +34,10 @@ static void parse_host(const char *text, const struct domain *d, struct host *re
                                .net = host_has(line, " user")   ? NET_USER
                                       : host_has(line, " none") ? NET_NONE
                                                                 : NET_BRIDGE,
+                               .ram = host_has(line, " ram-private") ? RAM_PRIVATE
+                                      : host_has(line, " ram")       ? RAM_SHARED
+                                                                     : RAM_ANONYMOUS,
+                               .incoming = host_has(line, " incoming"),
                                .ovmf = host_has(line, " ovmf") ? "/usr/share/ovmf/OVMF.fd" : NULL}};
     for (size_t i = 0; i < d->n_disks; i++) {
         char word[64];
@@ -110,11 +114,46 @@ static void test_not_utf8(void **state)
     assert_string_equal(err.msg, "xvda: the target's name is not UTF-8, which QEMU does not accept");
 }
 
+/* One that a saved state does not fit must differ; one that it fits must not. */
+static void assert_machine(const char *const *a, const char *const *b, size_t n, bool same)
+{
+    AUTO_STRV struct strv one = {0}, two = {0};
+    struct vmundo_error err = {0};
+    assert_int_equal(qemu_machine(a, n, &one, &err), 0);
+    assert_int_equal(qemu_machine(b, n, &two, &err), 0);
+    bool equal = one.n == two.n;
+    for (size_t i = 0; equal && i < one.n; i++)
+        equal = str_eq(one.items[i], two.items[i]);
+    assert_true(equal == same);
+}
+
+static void test_machine(void **state)
+{
+    (void)state;
+    static const char *const a[] = {"qemu", "-S", "-m", "128", "-append", "-m", "-device", "e1000,id=a,mac=52:54:00:00:00:01,x=y"};
+    static const char *const mac[] = {"other", "-S", "-m", "128", "-append", "-device", "-device", "e1000,id=a,mac=52:54:00:00:00:02,x=y"};
+    static const char *const memory[] = {"qemu", "-S", "-m", "256", "-append", "-m", "-device", "e1000,id=a,mac=52:54:00:00:00:01,x=y"};
+    static const char *const device[] = {"qemu", "-S", "-m", "128", "-append", "-m", "-device", "e1000,id=a,mac=52:54:00:00:00:01,x=z"};
+    static const char *const backed[] = {"qemu", "-machine", "memory-backend=pc.ram", "-m", "1"};
+    static const char *const plain[] = {"qemu", "-name", "x", "-m", "1"};
+    AUTO_STRV struct strv facts = {0};
+    struct vmundo_error err = {0};
+    assert_machine(a, mac, ARRAY_SIZE(a), true);
+    assert_machine(a, memory, ARRAY_SIZE(a), false);
+    assert_machine(a, device, ARRAY_SIZE(a), false);
+    assert_machine(backed, plain, ARRAY_SIZE(plain), true);
+    assert_int_equal(qemu_machine(a, ARRAY_SIZE(a), &facts, &err), 0);
+    assert_int_equal(facts.n, 2);
+    assert_string_equal(facts.items[0], "-m 128");
+    assert_string_equal(facts.items[1], "-device e1000,id=a,x=y");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden),
         cmocka_unit_test(test_not_utf8),
+        cmocka_unit_test(test_machine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

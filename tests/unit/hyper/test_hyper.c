@@ -87,6 +87,16 @@ static void test_missing_callbacks(void **state)
     assert_int_equal(hyper_hold(&i, 1, &fd, &err), -1);
     assert_int_equal(hyper_release(&empty, -1, &b, &err), -1);
     assert_int_equal(hyper_console(&i, &fd, &err), -1);
+    assert_int_equal(hyper_save(&i, "/nowhere/x", &err), -1);
+    assert_string_equal(err.msg, "the hypervisor driver empty cannot save guests with their RAM");
+    assert_int_equal(hyper_ram_size(&empty, &domain), 0);
+    i.ram = "/nowhere/ram";
+    assert_int_equal(hyper_start(&i, &err), -1);
+    assert_string_equal(err.msg, "the hypervisor driver empty cannot keep a guest's RAM in a file");
+    i.ram = NULL;
+    i.saved = "/nowhere/saved";
+    assert_int_equal(hyper_start(&i, &err), -1);
+    assert_string_equal(err.msg, "the hypervisor driver empty cannot bring back guests with their RAM");
     assert_int_equal(s.pid, 7);
     assert_int_equal(fd, -7);
     assert_false(b);
@@ -123,6 +133,53 @@ static void test_null_life(void **state)
     for (int twice = 0; twice < 2; twice++)
         assert_int_equal(hyper_destroy(&i, &err), 0);
     assert_power(&i, HYPER_OFF, NULL);
+}
+
+static void test_null_saved(void **state)
+{
+    const struct tmpdir *t = *state;
+    struct instance i = instance_in(t, &hyper_null);
+    struct vmundo_error err = {0};
+    AUTO_FREE char *path = str_printf(NULL, "%s/saved", t->path), *bad = str_printf(NULL, "%s/bad", t->path);
+    AUTO_FREE char *file = str_printf(NULL, "%s/ram.file", t->path), *back = NULL;
+    assert_int_equal(hyper_save(&i, path, &err), -1);
+    assert_string_equal(err.msg, "the domain is off");
+    assert_int_equal(hyper_start(&i, &err), 0);
+    put_file(t->fd, "ram", "what it knows");
+    assert_int_equal(hyper_resume(&i, &err), 0);
+    assert_int_equal(hyper_save(&i, path, &err), -1);
+    assert_int_equal(err.code, VMUNDO_CONFLICT);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(hyper_pause(&i, &err), 0);
+    assert_int_equal(hyper_save(&i, path, &err), 0);
+    assert_int_equal(hyper_save(&i, path, &err), -1); /* never over an older one */
+    assert_power(&i, HYPER_PAUSED, NULL);
+    assert_int_equal(hyper_destroy(&i, &err), 0);
+    put_file(t->fd, "ram", "something else");
+    i.saved = path;
+    assert_int_equal(hyper_start(&i, &err), 0);
+    assert_power(&i, HYPER_PAUSED, NULL);
+    assert_int_equal(sys_read_file(t->fd, "ram", 100, &back, NULL, &err), 0);
+    assert_string_equal(back, "what it knows");
+    assert_int_equal(hyper_destroy(&i, &err), 0);
+    put_file(t->fd, "bad", "rubbish");
+    i.saved = bad;
+    assert_int_equal(hyper_start(&i, &err), -1);
+    assert_non_null(strstr(err.msg, "is damaged"));
+    i.saved = NULL;
+    put_file(t->fd, "ram.file", "too short");
+    i.ram = file;
+    assert_int_equal(hyper_start(&i, &err), -1);
+    assert_int_equal(err.code, VMUNDO_CONFLICT);
+    assert_int_equal(truncate(file, (off_t)hyper_ram_size(&hyper_null, &domain)), 0);
+    assert_int_equal(hyper_start(&i, &err), 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(hyper_save(&i, path, &err), 0);
+    assert_int_equal(hyper_destroy(&i, &err), 0);
+    i.saved = path;
+    i.ram = NULL;
+    assert_int_equal(hyper_start(&i, &err), -1);
+    assert_non_null(strstr(err.msg, "without its RAM"));
 }
 
 static void test_null_ends_by_itself(void **state)
@@ -256,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_choose),
         cmocka_unit_test_setup_teardown(test_missing_callbacks, tmpdir_setup, tmpdir_teardown),
         cmocka_unit_test_setup_teardown(test_null_life, tmpdir_setup, tmpdir_teardown),
+        cmocka_unit_test_setup_teardown(test_null_saved, tmpdir_setup, tmpdir_teardown),
         cmocka_unit_test_setup_teardown(test_null_ends_by_itself, tmpdir_setup, tmpdir_teardown),
         cmocka_unit_test_setup_teardown(test_null_console, tmpdir_setup, tmpdir_teardown),
         cmocka_unit_test(test_no_directory),
