@@ -111,6 +111,9 @@ static int make_ram(const struct vmundo *v, const struct record *r, struct insta
         return error_set(err, VMUNDO_REFUSED, "the checkpoint's RAM is in a file, and there is no place for a copy of it");
     if (!r->ram || (r->saved && !r->ram_base) || (!r->saved && (!size || !has_room(r->ram, size))))
         return 0;
+    struct mark base = {.store = v->store_id, .domain = r->name, .generation = r->base};
+    if (r->saved && storage_ram_check(r->ram_base, &base, err) < 0)
+        return -1;
     if (storage_ram_make(r->ram, r->saved ? r->ram_base : NULL, size, &m, false, err) < 0)
         return -1;
     c->i.ram = r->ram;

@@ -376,23 +376,40 @@ static int fill_ram(int fd, const char *from, uint64_t size, struct vmundo_error
     return sys_ficlone(fd, source.fd) < 0 ? error_errno(err, errno, "cannot clone %s", from) : 0;
 }
 
+static char *ram_mark(const struct mark *m, struct vmundo_error *err)
+{
+    return str_printf(err, "{\"store\":\"%s\",\"domain\":\"%s\",\"generation\":%" PRIu64 "}", m->store, m->domain,
+                      m->generation);
+}
+
 int storage_ram_make(const char *path, const char *from, uint64_t size, const struct mark *m, bool durable,
                      struct vmundo_error *err)
 {
     AUTO_SIDECAR_FILE struct sidecar_file f = SIDECAR_FILE_INIT;
-    char text[256];
-    int n = snprintf(text, sizeof(text), "{\"store\":\"%s\",\"domain\":\"%s\",\"generation\":%" PRIu64 "}", m->store, m->domain,
-                     m->generation);
-    if (open_new(path, strrchr(path, '/') + 1, &f, err) < 0)
+    AUTO_FREE char *text = ram_mark(m, err);
+    if (!text || open_new(path, strrchr(path, '/') + 1, &f, err) < 0)
         return -1;
     if (fill_ram(f.fd, from, size, err) == 0 &&
-        (fsetxattr(f.fd, SIDECAR_XATTR, text, (size_t)n, 0) < 0 ||
+        (fsetxattr(f.fd, SIDECAR_XATTR, text, strlen(text), 0) < 0 ||
          (durable && (fsync(f.fd) < 0 || sys_fsync_dir(f.dirfd) < 0))
              ? error_errno(err, errno, "cannot make it durable")
              : 0) == 0)
         return 0;
     unlinkat(f.dirfd, f.base, 0);
     return error_wrap(err, "%s", path);
+}
+
+int storage_ram_check(const char *path, const struct mark *m, struct vmundo_error *err)
+{
+    AUTO_SIDECAR_FILE struct sidecar_file f = SIDECAR_FILE_INIT;
+    AUTO_FREE char *want = ram_mark(m, err);
+    char text[512];
+    if (!want || sidecar_open_branch(path, O_RDONLY, &f, err) < 0)
+        return -1;
+    ssize_t n = fgetxattr(f.fd, SIDECAR_XATTR, text, sizeof(text));
+    if (n == (ssize_t)strlen(want) && memcmp(text, want, (size_t)n) == 0)
+        return 0;
+    return error_set(err, VMUNDO_CONFLICT, "the RAM in %s does not belong to this state of the disks", path);
 }
 
 int storage_ram_remove(const char *path, struct vmundo_error *err)

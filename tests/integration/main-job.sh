@@ -33,7 +33,10 @@ vmundo rollback vm
 guest_has vm state known
 guest_has vm precious data
 guest_has vm noise
-[ ! -e "$branch" ] || fail "the old branch is still there"
+case $driver in
+reflink) [ -e "$branch" ] || fail "the old branch is gone: this cannot be undone" ;;
+*) [ ! -e "$branch" ] || fail "the old branch is still there" ;;
+esac
 unchanged
 
 step "keep"

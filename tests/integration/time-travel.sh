@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# time-travel.sh FILESYSTEM: checkpoints of a real guest, with RAM and without, and going back to them, and that undone.
+# What the guest has in its RAM and on its disk must always belong together.
+. "$(dirname "$0")/functions.sh"
+fstype=$1
+requires_guest
+make_fs "$fstype"
+image=$fs/disk.img
+make_disk "$image" 32M state=zero
+make_config "$work/vm.cfg" vm "file:$image,xvda,w"
+remember "$image"
+baseline
+
+# now N: the guest writes N to its disk and its RAM (the root file system)
+now() { guest_say vm "echo $1 >state; echo $1 >/memory"; }
+# is DISK [RAM]: what the guest finds there; without RAM: it has booted, and knows nothing any more
+is() {
+    guest_has vm state "$1"
+    if [ $# = 2 ]; then guest_has vm /memory "$2"; else guest_has vm /memory; fi
+}
+nodes() { vmundo tree vm --json | python3 -c '
+import json, sys
+for n in json.load(sys.stdin):
+    print(n["label"] or "-", n["parent"], "ram" if n["ram"] else "disks", n["state"], n["consistency"])'; }
+
+step "checkpoints"
+vmundo run "$work/vm.cfg"
+expect_exit 4 "no rollback to undo" vmundo rollback --undo vm
+expect_exit 3 "no checkpoint 'one'" vmundo rollback vm one
+now one
+vmundo checkpoint vm one --ram
+now two
+vmundo checkpoint vm two
+expect_exit 4 "'two' already" vmundo checkpoint vm two
+expect_exit 2 "label" vmundo checkpoint vm ../x
+now three
+expect_exit 0 "with its RAM" vmundo checkpoint vm three --ram --dry-run
+is three three
+nodes | tee "$work/nodes"
+[ "$(wc -l <"$work/nodes")" = 2 ] || fail "the tree"
+
+step "back to RAM and disks of one instant, running on"
+vmundo rollback vm one
+is one one
+now four
+step "and that undone: the disk as it was left"
+vmundo rollback vm --undo
+is three
+step "undo undone"
+vmundo rollback vm --undo
+is four
+step "disks only: it boots"
+vmundo rollback vm two
+is two
+vmundo rollback vm one --boot
+is one
+step "again from one checkpoint, and a second generation from what it led to"
+vmundo rollback vm one
+is one one
+now five
+vmundo checkpoint vm five --ram
+now six
+vmundo rollback vm five
+is five five
+vmundo rollback vm one
+is one one
+vmundo rollback vm five
+is five five
+
+step "by time, off, and from off"
+vmundo rollback vm --to -1s --boot
+is five
+expect_exit 2 "not a time" vmundo rollback vm --to yesterday
+expect_exit 2 "exclude" vmundo rollback vm five --undo
+vmundo stop --force vm
+vmundo checkpoint vm off
+expect_exit 4 "is off" vmundo checkpoint vm --ram
+vmundo rollback vm one
+is one one
+vmundo rollback vm off
+[ "$(field vm state)" = off ] || fail "a checkpoint of a domain that was off runs"
+vmundo start vm
+is five
+
+step "the RAM of another checkpoint"
+ram_of() { find "$fs/.vmundo" -name "*.ram" -newer "$work/vm.cfg" | sort; }
+vmundo stop --force vm
+mapfile -t rams < <(ram_of)
+[ ${#rams[@]} = 2 ] || fail "RAM files: ${rams[*]}"
+mv "${rams[0]}" "$work/aside.$$" && mv "${rams[1]}" "${rams[0]}" && mv "$work/aside.$$" "${rams[1]}"
+expect_exit 4 "does not belong" vmundo rollback vm one
+[ "$(field vm state)" = off ] || fail "a refused rollback changed something"
+mv "${rams[0]}" "$work/aside.$$" && mv "${rams[1]}" "${rams[0]}" && mv "$work/aside.$$" "${rams[1]}"
+
+step "the origin"
+vmundo rollback vm
+is zero
+unchanged
+
+step "removing them, in any order"
+vmundo pin vm two
+expect_exit 5 "pinned" vmundo prune vm two
+expect_exit 5 "pinned" vmundo drop vm
+expect_exit 3 "no checkpoint" vmundo prune vm nosuch
+vmundo prune vm one
+vmundo rollback vm five
+is five five
+vmundo prune vm --keep-last 1
+nodes | tee "$work/nodes"
+grep -q '^two' "$work/nodes" || fail "a pinned checkpoint is gone"
+! grep -q '^five' "$work/nodes" || fail "five is still there"
+vmundo unpin vm two
+vmundo rollback vm two --forget
+expect_exit 4 "no rollback to undo" vmundo rollback --undo vm
+is two
+vmundo drop vm
+unchanged
+no_traces drop
+expect_exit 0 "nothing to recover" vmundo recover
