@@ -298,6 +298,85 @@ struct vmundo_log {
 int vmundo_log(struct vmundo *v, const char *name, unsigned limit, struct vmundo_log *ret, struct vmundo_error *err);
 void vmundo_log_free(struct vmundo_log *log);
 
+/* ---- pools and volumes: places for domains' disks ---------------------------------------------------------------- */
+
+/* A pool is a volume group, called by its name, or an XFS file system whose files can share blocks, called by the path of
+ * the file or device that it is in: a name with a '/' is a path. Every changing call reports its steps as actions; what
+ * could cost data is VMUNDO_REFUSED: a device that is in use or not empty, a pool or volume with something in it. */
+struct vmundo_pool_options {
+    const char *name;
+    const char *const *devices;  /* of a volume group, NULL-terminated; may be NULL */
+    const char *file;            /* of a volume group, instead of devices: a sparse file of `size`, which is made */
+    uint64_t size;               /* bytes of the file; for grow: what it is to have then; 0: not given */
+    const char *mount;           /* of a path: where to mount it, NULL: PATH.d */
+    bool thin;                   /* with a thin pool over most of the volume group */
+    unsigned stripes;            /* of the thin pool, 0: none */
+    bool wipe;                   /* although there is something on the devices */
+    char **ret_fstab;            /* not NULL: of a path, the line for fstab(5) that mounts it at boot, the caller's; NULL in
+                                  * it otherwise */
+};
+/* Errors: VMUNDO_USAGE; VMUNDO_CONFLICT the name is taken; VMUNDO_REFUSED. If it fails, there is no pool. */
+int vmundo_pool_create(struct vmundo *v, const struct vmundo_pool_options *options, struct vmundo_error *err);
+/* Add the devices, or make the file as large as `size`, or with neither take what the devices have grown by. */
+int vmundo_pool_grow(struct vmundo *v, const struct vmundo_pool_options *options, struct vmundo_error *err);
+/* Make a pool in a file usable again after a reboot: attach, activate, mount. Only name, mount and ret_fstab count; name
+ * NULL: all that this state directory knows of. What is usable already is success. */
+int vmundo_pool_mount(struct vmundo *v, const struct vmundo_pool_options *options, struct vmundo_error *err);
+/* Errors: VMUNDO_NOT_FOUND; VMUNDO_CONFLICT it is not mounted, so that nobody knows what is in it; VMUNDO_REFUSED. */
+int vmundo_pool_remove(struct vmundo *v, const char *name, struct vmundo_error *err);
+
+struct vmundo_pool {
+    char *name;
+    char *kind;                  /* lvm, lvm-thin, xfs */
+    char *devices;               /* or the file */
+    char *mount;                 /* NULL: not mounted, or of a kind that is not */
+    char *health;                /* "ok", or what is wrong */
+    uint64_t size, used;
+    uint64_t volumes;
+    double fill;                 /* used of size, 0 to 1; -1: unknown, here and below */
+    double thin_data, thin_metadata; /* how full the thin pool is */
+};
+struct vmundo_pools {
+    struct vmundo_pool *pools;
+    size_t n_pools;
+};
+/* All volume groups that LVM shows, and the pools in files that this state directory knows of, sorted by name. */
+int vmundo_pool_list(struct vmundo *v, struct vmundo_pools *ret, struct vmundo_error *err);
+void vmundo_pools_free(struct vmundo_pools *pools);
+
+struct vmundo_volume_options {
+    const char *name;            /* POOL/NAME, the pool being a volume group */
+    uint64_t size;               /* bytes, rounded up to the group's extents */
+    bool thin;                   /* in the group's thin pool */
+    unsigned stripes;            /* over so many of the group's disks, 0: not */
+    const char *fs;              /* make this file system in it: "ext4", "xfs"; NULL: none */
+};
+int vmundo_volume_create(struct vmundo *v, const struct vmundo_volume_options *options, struct vmundo_error *err);
+/* With the file system in it. Errors: VMUNDO_REFUSED no room; somebody but a mount uses it; it has branches; it cannot be
+ * made that small. */
+int vmundo_volume_resize(struct vmundo *v, const char *name, uint64_t size, struct vmundo_error *err);
+/* Errors: VMUNDO_REFUSED it is in use, or has branches or snapshots. */
+int vmundo_volume_remove(struct vmundo *v, const char *name, struct vmundo_error *err);
+
+struct vmundo_volume {
+    char *name;                  /* POOL/NAME */
+    char *kind;                  /* classic, thin, snapshot, branch … */
+    char *path;                  /* of the device */
+    char *origin;                /* of a snapshot or branch, or NULL */
+    char *domain;                /* that a branch belongs to, or NULL */
+    char *mount;                 /* NULL: not mounted */
+    char *health;
+    uint64_t size;
+    double fill;                 /* of a thin volume or snapshot, 0 to 1; -1: of another kind, or unknown */
+};
+struct vmundo_volumes {
+    struct vmundo_volume *volumes;
+    size_t n_volumes;
+};
+/* Of one pool, or of all when pool is NULL; sorted by name. */
+int vmundo_volume_list(struct vmundo *v, const char *pool, struct vmundo_volumes *ret, struct vmundo_error *err);
+void vmundo_volumes_free(struct vmundo_volumes *volumes);
+
 #pragma GCC visibility pop
 
 #ifdef __cplusplus

@@ -15,7 +15,7 @@ enum option_type { OPT_FLAG, OPT_TEXT, OPT_SIZE, OPT_SECONDS, OPT_COUNT, OPT_LIS
 
 /* What a word can be completed to. */
 enum complete { COMPLETE_NONE, COMPLETE_FILE, COMPLETE_DIR, COMPLETE_DOMAIN, COMPLETE_METHOD, COMPLETE_HYPERVISOR,
-                COMPLETE_ACCEL, COMPLETE_NET, COMPLETE_SHELL };
+                COMPLETE_ACCEL, COMPLETE_NET, COMPLETE_SHELL, COMPLETE_FS, COMPLETE_POOL_ACTION, COMPLETE_VOLUME_ACTION };
 
 struct cli_option {
     const char *name;        /* long name, without -- */
@@ -47,6 +47,8 @@ struct cli {
     bool json, quiet, verbose;
     char **args;             /* after the options */
     int n_args;
+    const char *operation;   /* for the result, NULL: the command's name */
+    const char *about;       /* what the result is about, NULL: "domain" */
 };
 
 struct command {
@@ -77,7 +79,7 @@ int completion_print(const char *shell, struct vmundo_error *err);
 
 /* ---- output.c: one description of a row gives both text and JSON ---- */
 
-enum column_type { COL_TEXT, COL_NUMBER, COL_SIZE, COL_TIME, COL_AGE, COL_MS, COL_BOOL };
+enum column_type { COL_TEXT, COL_NUMBER, COL_SIZE, COL_TIME, COL_AGE, COL_MS, COL_BOOL, COL_BAR /* double, 0 to 1 */ };
 struct column {
     const char *key;         /* in JSON; titles are the same in capitals */
     enum column_type type;
@@ -96,6 +98,7 @@ void json_end(const struct cli *c, char close);
 void json_put_text(const struct cli *c, const char *key, const char *text);
 void json_put_number(const struct cli *c, const char *key, double n);
 void json_put_bool(const struct cli *c, const char *key, bool b);
+void json_put_null(const struct cli *c, const char *key);
 
 /* Foreign text for a terminal: control characters and bad UTF-8 as \xNN. */
 void print_escaped(FILE *to, const char *text);

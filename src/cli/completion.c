@@ -17,6 +17,12 @@ static const char *words_of(enum complete what)
         return "bridge user none";
     if (what == COMPLETE_SHELL)
         return "bash zsh";
+    if (what == COMPLETE_FS)
+        return "ext4 xfs";
+    if (what == COMPLETE_POOL_ACTION)
+        return "create list grow mount remove";
+    if (what == COMPLETE_VOLUME_ACTION)
+        return "create list resize remove";
     buf[0] = '\0';
     for (size_t n = 0; *names; names++)
         n += (size_t)snprintf(buf + n, sizeof(buf) - n, "%s%s", n ? " " : "", *names);

@@ -114,6 +114,11 @@ void json_put_number(const struct cli *c, const char *key, double n)
     printf("%.*f", n == (double)(long long)n ? 0 : 3, n);
 }
 
+void json_put_null(const struct cli *c, const char *key)
+{
+    json_put_text(c, key, NULL);
+}
+
 void json_put_bool(const struct cli *c, const char *key, bool b)
 {
     if (!c->json)
@@ -130,6 +135,8 @@ static double number_of(const struct column *k, const void *row)
     switch (k->type) {
     case COL_BOOL:
         return *(const bool *)at;
+    case COL_BAR:
+        return *(const double *)at;
     case COL_NUMBER:
     case COL_SIZE:
         return (double)*(const uint64_t *)at;
@@ -166,6 +173,20 @@ static void format_time(char *buf, size_t size, time_t when)
         snprintf(buf, size, "?");
 }
 
+#define BAR_WIDTH 10
+
+/* Anything but nothing shows, and only what is full looks full. */
+static const char *format_bar(char *buf, size_t size, double share)
+{
+    if (share < 0)
+        return "-";
+    double shown = share > 1 ? 1 : share;
+    int full = (int)(shown * BAR_WIDTH + 0.5);
+    full = full == 0 && shown > 0 ? 1 : full == BAR_WIDTH && shown < 1 ? BAR_WIDTH - 1 : full;
+    snprintf(buf, size, "[%.*s%.*s] %3.0f%%", full, "##########", BAR_WIDTH - full, "----------", shown * 100);
+    return buf;
+}
+
 /* Value as text; buf is used where it is not a string of the row's own. */
 static const char *text_of(const struct column *k, const void *row, char *buf, size_t size)
 {
@@ -183,6 +204,8 @@ static const char *text_of(const struct column *k, const void *row, char *buf, s
     case COL_SIZE:
         format_size(buf, size, n);
         return buf;
+    case COL_BAR:
+        return format_bar(buf, size, n);
     case COL_AGE:
     case COL_TIME:
     case COL_MS:
@@ -204,6 +227,8 @@ static void put_json_members(const struct cli *c, const struct column *columns, 
             json_put_text(c, k->key, *(char *const *)((const char *)row + k->offset));
         else if (k->type == COL_BOOL)
             json_put_bool(c, k->key, number_of(k, row) != 0);
+        else if (k->type == COL_BAR && number_of(k, row) < 0)
+            json_put_null(c, k->key);
         else
             json_put_number(c, k->key, number_of(k, row));
     }

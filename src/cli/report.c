@@ -102,8 +102,8 @@ void report_init(struct cli *c)
 static void print_json_result(const struct cli *c, const char *domain)
 {
     json_begin(c, NULL, '{');
-    json_put_text(c, "operation", c->command->name);
-    json_put_text(c, "domain", domain);
+    json_put_text(c, "operation", c->operation ? c->operation : c->command->name);
+    json_put_text(c, c->about ? c->about : "domain", domain);
     json_put_bool(c, "dry_run", c->options.dry_run);
     json_begin(c, "actions", '[');
     for (size_t i = 0; i < state.n_actions; i++)

@@ -107,6 +107,16 @@ int lock_origin(const struct vmundo *v, const char *origin, bool exclusive, stru
     return r < 0 ? -1 : 0;
 }
 
+int lock_pools(const struct vmundo *v, const char *verb, struct lock *ret, struct vmundo_error *err)
+{
+    char holder[160];
+    int r = lock_take(v, ".pools", LOCK_EX, verb, ret, holder, sizeof(holder), err);
+    if (r == 0)
+        return error_set(err, VMUNDO_CONFLICT, "pools are being worked on by '%s': wait for that to end, then try again",
+                         holder);
+    return r < 0 ? -1 : 0;
+}
+
 void lock_release(struct lock *l)
 {
     /* A shared lock must not take the file from under the others; what is left of it, lock_sweep finds. */

@@ -25,6 +25,9 @@ int lock_domain(const struct vmundo *v, const char *name, const char *verb, stru
 int lock_origin(const struct vmundo *v, const char *origin, bool exclusive, struct lock *ret,
                 struct vmundo_error *err);
 
+/* One change of pools and volumes at a time. */
+int lock_pools(const struct vmundo *v, const char *verb, struct lock *ret, struct vmundo_error *err);
+
 void lock_release(struct lock *l);
 
 /* Remove files that nobody holds: left over by processes that were killed. Adds to *count. */

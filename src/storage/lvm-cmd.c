@@ -230,7 +230,7 @@ struct lvm_lv *lvm_find(const struct lvm_vg *vg, const char *lv)
     return NULL;
 }
 
-static int get_text(const json_t *row, const char *key, char **ret, struct vmundo_error *err)
+int lvm_get_text(const json_t *row, const char *key, char **ret, struct vmundo_error *err)
 {
     free(*ret);
     *ret = NULL;
@@ -238,7 +238,7 @@ static int get_text(const json_t *row, const char *key, char **ret, struct vmund
 }
 
 /* Every value comes as text, "" and "-1" where there is none. */
-static int get_number(const json_t *row, const char *key, uint64_t *ret, struct vmundo_error *err)
+int lvm_get_number(const json_t *row, const char *key, uint64_t *ret, struct vmundo_error *err)
 {
     const char *text = json_string_value(json_object_get(row, key));
     char *end = NULL;
@@ -257,16 +257,16 @@ static double get_percent(const json_t *row, const char *key)
     return text && *text ? strtod(text, NULL) : -1;
 }
 
-static bool is_set(const json_t *row, const char *key)
+bool lvm_is_set(const json_t *row, const char *key)
 {
     return str_eq(json_string_value(json_object_get(row, key)), "1");
 }
 
-static int take_tags(const json_t *row, struct strv *ret, struct vmundo_error *err)
+int lvm_get_list(const json_t *row, const char *key, struct strv *ret, struct vmundo_error *err)
 {
     AUTO_FREE char *tags = NULL;
     char *rest;
-    if (json_get_string(row, "lv_tags", &tags, err) < 0)
+    if (json_get_string(row, key, &tags, err) < 0)
         return -1;
     rest = tags;
     for (char *tag; (tag = strsep(&rest, ","));)
@@ -277,33 +277,33 @@ static int take_tags(const json_t *row, struct strv *ret, struct vmundo_error *e
 
 static int take_lv(const json_t *row, struct lvm_lv *l, struct vmundo_error *err)
 {
-    if (get_text(row, "lv_name", &l->name, err) < 0 || get_text(row, "lv_uuid", &l->uuid, err) < 0 ||
-        get_text(row, "segtype", &l->segtype, err) < 0 || get_text(row, "origin", &l->origin, err) < 0 ||
-        get_text(row, "pool_lv", &l->pool, err) < 0 || get_text(row, "lv_health_status", &l->health, err) < 0 ||
-        get_number(row, "lv_size", &l->size, err) < 0 || get_number(row, "chunk_size", &l->chunk, err) < 0 ||
-        take_tags(row, &l->tags, err) < 0)
+    if (lvm_get_text(row, "lv_name", &l->name, err) < 0 || lvm_get_text(row, "lv_uuid", &l->uuid, err) < 0 ||
+        lvm_get_text(row, "segtype", &l->segtype, err) < 0 || lvm_get_text(row, "origin", &l->origin, err) < 0 ||
+        lvm_get_text(row, "pool_lv", &l->pool, err) < 0 || lvm_get_text(row, "lv_health_status", &l->health, err) < 0 ||
+        lvm_get_number(row, "lv_size", &l->size, err) < 0 || lvm_get_number(row, "chunk_size", &l->chunk, err) < 0 ||
+        lvm_get_list(row, "lv_tags", &l->tags, err) < 0)
         return -1;
     l->data_percent = get_percent(row, "data_percent");
     l->metadata_percent = get_percent(row, "metadata_percent");
     l->active = str_has_prefix(json_string_value(json_object_get(row, "lv_active")), "active");
-    l->merging = is_set(row, "lv_merging");
-    l->invalid = is_set(row, "lv_snapshot_invalid");
+    l->merging = lvm_is_set(row, "lv_merging");
+    l->invalid = lvm_is_set(row, "lv_snapshot_invalid");
     return 0;
 }
 
 static int take_vg(const json_t *row, struct lvm_vg *vg, struct vmundo_error *err)
 {
     uint64_t extent = 0, missing = 0;
-    if (get_text(row, "vg_name", &vg->name, err) < 0 || get_number(row, "vg_size", &vg->size, err) < 0 ||
-        get_number(row, "vg_free", &vg->free, err) < 0 || get_number(row, "vg_extent_size", &extent, err) < 0 ||
-        get_number(row, "vg_missing_pv_count", &missing, err) < 0)
+    if (lvm_get_text(row, "vg_name", &vg->name, err) < 0 || lvm_get_number(row, "vg_size", &vg->size, err) < 0 ||
+        lvm_get_number(row, "vg_free", &vg->free, err) < 0 || lvm_get_number(row, "vg_extent_size", &extent, err) < 0 ||
+        lvm_get_number(row, "vg_missing_pv_count", &missing, err) < 0)
         return -1;
     if (extent == 0 || extent > UINT32_MAX)
         return error_set(err, VMUNDO_FAILED, "volume group %s has extents of %llu bytes", vg->name,
                          (unsigned long long)extent);
     vg->extent = (uint32_t)extent;
     vg->missing = (unsigned)missing;
-    vg->exported = is_set(row, "vg_exported");
+    vg->exported = lvm_is_set(row, "vg_exported");
     return 0;
 }
 
@@ -332,17 +332,9 @@ int lvm_parse_report(const char *text, struct lvm_vg *ret, struct vmundo_error *
 
 int lvm_report(const char *vg, struct lvm_vg *ret, struct vmundo_error *err)
 {
-    /* Settings of the host's that change the form of reports are overridden. */
     const char *args[] = {
         "lvs",
-        "--reportformat",
-        "json",
-        "--config",
-        "report{compact_output=0 list_item_separator=\",\"}",
-        "--binary",
-        "--units",
-        "b",
-        "--nosuffix",
+        LVM_REPORT_OPTIONS,
         "-o",
         "vg_name,vg_size,vg_free,vg_extent_size,vg_missing_pv_count,vg_exported,lv_name,lv_uuid,lv_size,segtype,origin,"
         "pool_lv,lv_tags,lv_active,lv_merging,lv_snapshot_invalid,lv_health_status,chunk_size,data_percent,"

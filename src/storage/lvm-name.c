@@ -156,3 +156,18 @@ uint64_t lvm_full_cow(uint64_t origin, uint32_t chunk, uint32_t extent)
     uint64_t bytes = (1 + chunks + chunks / per_area + 1 + 1) * chunk;
     return (bytes + extent - 1) / extent * extent;
 }
+
+/* ---- sizes of thin pools
+ * ---------------------------------------------------------------------------------------------- */
+
+#define RESERVE_SHARE 20 /* one part in so many */
+#define RESERVE_EXTENTS 6
+#define RESERVE_MOST (64ull << 30) /* metadata is never more than 16 GiB */
+
+uint64_t lvm_thin_pool_size(uint64_t free, uint32_t extent, unsigned stripes)
+{
+    uint64_t unit = (uint64_t)extent * (stripes > 1 ? stripes : 1);
+    uint64_t reserve = free / RESERVE_SHARE, least = (uint64_t)extent * RESERVE_EXTENTS;
+    reserve = reserve > RESERVE_MOST ? RESERVE_MOST : reserve < least ? least : reserve;
+    return free > reserve ? (free - reserve) / unit * unit : 0;
+}

@@ -48,6 +48,10 @@ char *lvm_branch_name(const struct lvm_name *origin, const struct mark *m, struc
 /* How large a classic snapshot must be to hold a change of every chunk of an origin, in bytes, a multiple of extent. */
 uint64_t lvm_full_cow(uint64_t origin, uint32_t chunk, uint32_t extent);
 
+/* How large a thin pool may be where so much is free: a reserve stays, for its metadata (twice: LVM keeps a spare of
+ * that) and for later. A multiple of extent and stripes; 0: too little. */
+uint64_t lvm_thin_pool_size(uint64_t free, uint32_t extent, unsigned stripes);
+
 /* ---- lvm's commands (lvm-cmd.c) -------------------------------------------------------------------------------------
  */
 
@@ -86,6 +90,16 @@ int lvm_check_lock(const char *vg, unsigned wait_ms, struct vmundo_error *err);
 
 int lvm_report(const char *vg, struct lvm_vg *ret, struct vmundo_error *err);
 int lvm_parse_report(const char *text, struct lvm_vg *ret, struct vmundo_error *err);
+
+/* For a report of one's own: the options (settings of the host's that change its form are overridden), and members of
+ * a row, where every value comes as text. */
+#define LVM_REPORT_OPTIONS                                                                                              \
+    "--reportformat", "json", "--config", "report{compact_output=0 list_item_separator=\",\"}", "--binary", "--units",  \
+        "b", "--nosuffix"
+int lvm_get_text(const json_t *row, const char *key, char **ret, struct vmundo_error *err); /* frees *ret first */
+int lvm_get_number(const json_t *row, const char *key, uint64_t *ret, struct vmundo_error *err);
+int lvm_get_list(const json_t *row, const char *key, struct strv *ret, struct vmundo_error *err);
+bool lvm_is_set(const json_t *row, const char *key);
 
 /* ---- the kernel (lvm-dm.c) ------------------------------------------------------------------------------------------
  */

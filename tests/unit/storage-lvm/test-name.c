@@ -112,12 +112,30 @@ static void test_full_cow(void **state)
     }
 }
 
+static void test_thin_pool_size(void **state)
+{
+    (void)state;
+    const uint32_t extent = 4 << 20;
+    assert_int_equal(lvm_thin_pool_size(0, extent, 0), 0);
+    assert_int_equal(lvm_thin_pool_size(6ull * extent, extent, 0), 0);
+    assert_int_equal(lvm_thin_pool_size(10ull * extent, extent, 0), 4ull * extent);
+    assert_int_equal(lvm_thin_pool_size(100ull << 30, extent, 1), 95ull << 30);
+    assert_int_equal(lvm_thin_pool_size(10ull << 40, extent, 0), (10ull << 40) - (64ull << 30));
+    for (uint64_t free = extent; free < 1ull << 50; free *= 3)
+        for (unsigned stripes = 1; stripes < 6; stripes++) {
+            uint64_t size = lvm_thin_pool_size(free, extent, stripes);
+            assert_true(size == 0 || size + 6ull * extent <= free);
+            assert_int_equal(size % ((uint64_t)extent * stripes), 0);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_split_path),         cmocka_unit_test(test_dm_name),
         cmocka_unit_test(test_not_dm_name),        cmocka_unit_test(test_branch_name),
         cmocka_unit_test(test_branch_name_length), cmocka_unit_test(test_full_cow),
+        cmocka_unit_test(test_thin_pool_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

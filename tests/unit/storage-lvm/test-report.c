@@ -2,6 +2,8 @@
 /* lvs --reportformat json, as lvm 2.03.16 prints it, and what is not quite that. */
 #include "common.h"
 
+#include "storage/pool.h"
+
 #define VG                                                                                                             \
     "\"vg_name\":\"vg-a\", \"vg_size\":\"1249902592\", \"vg_free\":\"759169024\", \"vg_extent_size\":\"4194304\", "    \
     "\"vg_missing_pv_count\":\"0\", \"vg_exported\":\"0\", "
@@ -106,6 +108,58 @@ static void test_bad_values(void **state)
     spoil("\"vg_free\"", "\"vg_fee\"");
 }
 
+#define PV(name, vg, tags)                                                                                             \
+    "{\"pv_name\":\"" name "\", \"vg_name\":\"" vg "\", \"vg_tags\":\"" tags "\", \"vg_size\":\"620756992\", "              \
+    "\"vg_free\":\"20756992\", \"vg_extent_size\":\"4194304\", \"vg_missing_pv_count\":\"1\", \"vg_exported\":\"0\"}"
+#define GROUPS(rows) "{\"report\":[{\"pv\":[" rows "]}]}"
+
+static void test_groups(void **state)
+{
+    (void)state;
+    struct vmundo_error err = {0};
+    AUTO_LVM_GROUPS struct lvm_groups g = {0}, none = {0};
+    assert_ok(lvm_parse_groups(GROUPS(PV("/dev/a", "one", "x,vmundo.pool") "," PV("/dev/b", "two", "") ","
+                                          PV("/dev/c", "one", "x,vmundo.pool") "," PV("/dev/d", "", "")), &g, &err), &err);
+    assert_int_equal(g.n, 2);
+    const struct lvm_group *one = lvm_groups_find(&g, "one");
+    assert_non_null(one);
+    assert_null(lvm_groups_find(&g, "on"));
+    assert_int_equal(one->pvs.n, 2);
+    assert_string_equal(one->pvs.items[1], "/dev/c");
+    assert_true(strv_has(&one->tags, POOL_TAG));
+    assert_false(strv_has(&lvm_groups_find(&g, "two")->tags, POOL_TAG));
+    assert_int_equal(one->free, 20756992);
+    assert_int_equal(one->missing, 1);
+    assert_int_equal(g.single.n, 1);
+    assert_string_equal(g.single.items[0], "/dev/d");
+    assert_ok(lvm_parse_groups(GROUPS(""), &none, &err), &err);
+    assert_int_equal(none.n, 0);
+    assert_int_equal(lvm_parse_groups("{\"report\":[{\"vg\":[]}]}", &none, &err), -1);
+    assert_int_equal(lvm_parse_groups(GROUPS("{\"pv_name\":\"/dev/a\", \"vg_name\":\"x\"}"), &none, &err), -1);
+}
+
+static struct lvm_lv thin_pool(const char *name, const char *tag)
+{
+    static char segtype[] = "thin-pool";
+    struct lvm_lv l = {.name = strdup(name), .segtype = strdup(segtype)};
+    if (tag)
+        strv_add(&l.tags, tag, NULL);
+    return l;
+}
+
+static void test_choice_of_thin_pool(void **state)
+{
+    (void)state;
+    AUTO_LVM_VG struct lvm_vg vg = {.lvs = calloc(3, sizeof(struct lvm_lv))};
+    assert_null(lvm_thin_pool(&vg));
+    vg.lvs[vg.n_lvs++] = thin_pool("a", NULL);
+    assert_string_equal(lvm_thin_pool(&vg)->name, "a");
+    vg.lvs[vg.n_lvs++] = thin_pool("b", NULL);
+    assert_null(lvm_thin_pool(&vg));
+    vg.lvs[vg.n_lvs++] = thin_pool("c", POOL_TAG);
+    assert_string_equal(lvm_thin_pool(&vg)->name, "c");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -113,6 +167,8 @@ int main(void)
         cmocka_unit_test(test_no_volumes),
         cmocka_unit_test(test_bad),
         cmocka_unit_test(test_bad_values),
+        cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_choice_of_thin_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
