@@ -32,7 +32,7 @@ static const struct column columns[] = {
     {0},
 };
 
-/* How it is mounted at the next boot, in text; JSON has it among the actions. */
+/* How it is mounted at the next boot. Text only: a program knows what it asked for. */
 static void tell_fstab(const struct cli *c, char *line)
 {
     if (line && !c->json && !c->quiet && !c->options.dry_run) {

@@ -230,7 +230,7 @@ static int find_xfs(const struct vmundo *v, const char *name, const char *mount,
     struct pool_entry e;
     struct stat st;
     p->device = stat(name, &st) == 0 && S_ISBLK(st.st_mode);
-    if (p->device ? str_copy(name, &p->path, err) < 0 : pool_canonical(name, &p->path, err) < 0)
+    if (p->device ? pool_device_name(name, &p->path, err) < 0 : pool_canonical(name, &p->path, err) < 0)
         return -1;
     if (pools_read(v, &pools, err) < 0)
         return -1;
@@ -290,16 +290,12 @@ static int create_xfs(const struct vmundo *v, const struct vmundo_pool_options *
     struct stat st;
     if (find_xfs(v, o->name, o->mount, &p, err) < 0 || check_xfs_options(o, &p, err) < 0)
         return -1;
-    if (p.device) {
-        AUTO_FREE char *checked = NULL;
-        if (pool_check_device(p.path, o->wipe, &checked, NULL, err) < 0)
-            return -1;
-        free(p.path);
-        p.path = TAKE(checked);
-    } else if (lstat(p.path, &st) == 0) {
+    AUTO_FREE char *checked = NULL;
+    if (p.device && pool_check_device(p.path, o->wipe, &checked, NULL, err) < 0)
+        return -1;
+    if (!p.device && lstat(p.path, &st) == 0)
         return error_set(err, VMUNDO_CONFLICT, "there is a file %s already: 'vmundo pool mount %s' if it is a pool", p.path,
                          p.path);
-    }
     if (pool_xfs_create(p.path, p.device, o->size, s, err) < 0)
         return -1;
     if (pool_xfs_mount(p.path, p.dir, s, err) < 0) {

@@ -47,6 +47,9 @@ int signature_wipe(const char *device, struct vmundo_error *err);
  * VMUNDO_NOT_FOUND, VMUNDO_USAGE it is no block device, VMUNDO_REFUSED. */
 int pool_check_device(const char *path, bool wipe, char **ret, char **ret_signature, struct vmundo_error *err);
 
+/* The one name under which a block device is remembered, the caller's. Errors as above. */
+int pool_device_name(const char *path, char **ret, struct vmundo_error *err);
+
 /* Where a block device is mounted, the caller's; NULL: nowhere. */
 int pool_mounted_at(const char *device, char **ret, struct vmundo_error *err);
 

@@ -145,6 +145,12 @@ static int resolve(const char *path, struct stack *s, struct vmundo_error *err)
     return error_set(err, VMUNDO_USAGE, "%s is no block device", path);
 }
 
+int pool_device_name(const char *path, char **ret, struct vmundo_error *err)
+{
+    CLEANUP(stack_clear) struct stack s = {0};
+    return resolve(path, &s, err) < 0 ? -1 : str_copy(stack_name(&s), ret, err);
+}
+
 int pool_check_device(const char *path, bool wipe, char **ret, char **ret_signature, struct vmundo_error *err)
 {
     CLEANUP(stack_clear) struct stack s = {0};

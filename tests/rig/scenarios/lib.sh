@@ -26,6 +26,26 @@ refuses() {
     [ "$rc" = "$code" ] || fail "$*: expected exit code $code, got $rc"
     grep -qE -- "$pattern" <<<"$text" || fail "$*: does not say '$pattern'"
 }
+# refuses_and_leaves CODE PATTERN COMMAND...: and what the scenario's function `host` prints is the same afterwards
+refuses_and_leaves() {
+    local before after
+    before=$(host)
+    refuses "$@"
+    after=$(host)
+    same "$after" "$before" "the host after ${*:3}"
+}
+# tries PATTERN COMMAND...: with --dry-run it says PATTERN, and leaves everything as it is
+tries() {
+    local pattern=$1 before after text
+    shift
+    before=$(host)
+    text=$("$@" --dry-run)
+    echo "    $text"
+    grep -qE -- "$pattern" <<<"$text" || fail "$* --dry-run does not say '$pattern'"
+    grep -q "nothing was changed" <<<"$text" || fail "$* --dry-run does not say that nothing was changed"
+    after=$(host)
+    same "$after" "$before" "the host after a dry run of $*"
+}
 # until_true SECONDS COMMAND...
 until_true() {
     local end=$((SECONDS + $1))
