@@ -176,7 +176,7 @@ static int mount_group(const struct pool_entry *e, const struct steps *s, struct
                          e->name, e->name);
     if (!steps_take(s, "attach %s and activate the volume group %s", e->path, e->name))
         return 0;
-    return pool_attach_file(e->path, false, node, &fd, err) < 0 ? -1 : lvm_run(args, NULL, err);
+    return pool_attach_file(e->path, false, node, &fd, err) < 0 ? -1 : lvm_run(e->name, args, NULL, err);
 }
 
 /* Nothing is known of what is in a file that is not attached. */

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 
 #define MAX_ARGS 200
+#define ALL_GROUPS "#orphans" /* LVM's own name of the lock for disks without a group: no name of a group */
 #define LOCK_WAIT_MS 30000
 #define LEAST_EXTENTS 4
 
@@ -129,7 +130,7 @@ int lvm_groups(struct lvm_groups *ret, struct vmundo_error *err)
                           "pv_name,vg_name,vg_tags,vg_size,vg_free,vg_extent_size,vg_missing_pv_count,vg_exported",
                           NULL};
     AUTO_FREE char *text = NULL;
-    return lvm_run(args, &text, err) < 0 ? -1 : lvm_parse_groups(text, ret, err);
+    return lvm_run(ALL_GROUPS, args, &text, err) < 0 ? -1 : lvm_parse_groups(text, ret, err);
 }
 
 int lvm_group_look(const char *name, struct lvm_groups *g, struct lvm_group **ret, struct vmundo_error *err)
@@ -183,7 +184,7 @@ static int join(const struct strv *devices, char **ret, struct vmundo_error *err
 }
 
 /* vgcreate or vgextend with these arguments, then the devices. */
-static int run_with(const char *const *first, const struct strv *devices, struct vmundo_error *err)
+static int run_with(const char *vg, const char *const *first, const struct strv *devices, struct vmundo_error *err)
 {
     const char *args[MAX_ARGS];
     size_t n = 0;
@@ -195,7 +196,7 @@ static int run_with(const char *const *first, const struct strv *devices, struct
         args[n++] = devices->items[i];
     }
     args[n] = NULL;
-    return lvm_run(args, NULL, err);
+    return lvm_run(vg, args, NULL, err);
 }
 
 /* Would LVM take them? It knows of filters and of its devices file. A device with content is asked about no further, for
@@ -205,7 +206,7 @@ static int try_devices(const struct strv *devices, struct vmundo_error *err)
     for (size_t i = 0; i < devices->n; i++) {
         AUTO_FREE char *content = NULL;
         const char *args[] = {"pvcreate", "--test", "--yes", devices->items[i], NULL};
-        if (signature_find(devices->items[i], &content, err) < 0 || (!content && lvm_run(args, NULL, err) < 0))
+        if (signature_find(devices->items[i], &content, err) < 0 || (!content && lvm_run(ALL_GROUPS, args, NULL, err) < 0))
             return -1;
     }
     return 0;
@@ -231,7 +232,7 @@ static int run_thin_pool(const char *vg, uint64_t size, unsigned stripes, struct
     snprintf(count, sizeof(count), "%u", stripes ? stripes : 1);
     const char *args[] = {"lvcreate", "--yes",    "--type", "thin-pool", "--name",   POOL_THIN_NAME, "--size", bytes,
                           "--stripes", count, "--addtag", POOL_TAG, vg, NULL};
-    return lvm_run(args, NULL, err);
+    return lvm_run(vg, args, NULL, err);
 }
 
 static int make_thin_pool(const struct lvm_new_group *n, struct vmundo_error *err)
@@ -257,7 +258,7 @@ static int undo_create(const struct lvm_new_group *n, struct vmundo_error *err)
     const char *args[] = {"vgremove", "--yes", n->name, NULL};
     const char *wipe[] = {"pvremove", "--yes", NULL};
     struct vmundo_error e = {0};
-    if (lvm_run(args, NULL, &e) < 0 || run_with(wipe, n->devices, &e) < 0) {
+    if (lvm_run(n->name, args, NULL, &e) < 0 || run_with(n->name, wipe, n->devices, &e) < 0) {
         if (err)
             err->code = VMUNDO_INTERRUPTED;
         return error_wrap(err, "half made, and could not be taken back (%s): 'vmundo pool remove %s'", e.msg, n->name);
@@ -278,7 +279,7 @@ int lvm_group_create(const struct lvm_new_group *n, const struct steps *s, struc
     if (try_devices(n->devices, err) < 0 || wipe_devices(n->devices, s, err) < 0)
         return -1;
     bool go = steps_take(s, "make the volume group %s of %s", n->name, n->what ? n->what : devices);
-    if (go && run_with(args, n->devices, err) < 0)
+    if (go && run_with(n->name, args, n->devices, err) < 0)
         return -1;
     if (!n->thin || !steps_take(s, "make a thin pool of most of it%s", n->stripes > 1 ? ", striped" : ""))
         return 0;
@@ -307,7 +308,7 @@ static int grow_thin_pool(const char *name, const struct steps *s, struct vmundo
     const char *args[] = {"lvextend", "--yes", "--size", bytes, path, NULL};
     if (!path)
         return -1;
-    if (steps_take(s, "let the thin pool %s have most of the new room", path) && lvm_run(args, NULL, &e) < 0)
+    if (steps_take(s, "let the thin pool %s have most of the new room", path) && lvm_run(name, args, NULL, &e) < 0)
         steps_warn(s, "the thin pool %s did not grow: %s (a striped one needs as many new disks as it has stripes)",
                    path, e.msg);
     return 0;
@@ -317,7 +318,7 @@ static int resize_pvs(const struct lvm_group *group, struct vmundo_error *err)
 {
     for (size_t i = 0; i < group->pvs.n; i++) {
         const char *args[] = {"pvresize", "--yes", group->pvs.items[i], NULL};
-        if (lvm_run(args, NULL, err) < 0)
+        if (lvm_run(group->name, args, NULL, err) < 0)
             return -1;
     }
     return 0;
@@ -333,7 +334,7 @@ int lvm_group_grow(const char *name, const struct strv *devices, const struct st
         try_devices(devices, err) < 0 || wipe_devices(devices, s, err) < 0)
         return -1;
     if (devices->n > 0 && steps_take(s, "add %s to the volume group %s", text, name) &&
-        run_with(args, devices, err) < 0)
+        run_with(name, args, devices, err) < 0)
         return -1;
     if (devices->n == 0 && steps_take(s, "let the volume group %s have what its disks have grown by", name) &&
         resize_pvs(group, err) < 0)
@@ -368,7 +369,7 @@ static int remove_thin_pool(const char *name, const struct lvm_vg *vg, struct vm
     const struct lvm_lv *pool = lvm_thin_pool(vg);
     /* As long as there is no volume in it, whatever has come since we looked. */
     const char *args[] = {"lvremove", "--yes", "--select", "lv_tags=" POOL_TAG " && thin_count=0", name, NULL};
-    return pool ? lvm_run(args, NULL, err) : 0;
+    return pool ? lvm_run(name, args, NULL, err) : 0;
 }
 
 int lvm_group_remove(const char *name, const struct steps *s, struct vmundo_error *err)
@@ -388,7 +389,7 @@ int lvm_group_remove(const char *name, const struct steps *s, struct vmundo_erro
     const char *wipe[] = {"pvremove", "--yes", NULL};
     if (!steps_take(s, "remove the volume group %s", name))
         return 0;
-    if (remove_thin_pool(name, &vg, err) < 0 || lvm_run(args, NULL, err) < 0)
+    if (remove_thin_pool(name, &vg, err) < 0 || lvm_run(name, args, NULL, err) < 0)
         return -1;
-    return run_with(wipe, &group->pvs, err);
+    return run_with(name, wipe, &group->pvs, err);
 }

@@ -137,7 +137,7 @@ static int run_lvcreate(const struct lvm_new_volume *n, const struct lvm_vg *vg,
         args[i++] = VOLUME_UNFINISHED_TAG;
     }
     args[i] = n->name->vg;
-    if (lvm_run(args, NULL, err) == 0)
+    if (lvm_run(n->name->vg, args, NULL, err) == 0)
         return 0;
     if (err && err->errnum == ENOSPC)
         err->code = VMUNDO_REFUSED;
@@ -151,14 +151,14 @@ static int make_fs(const struct lvm_new_volume *n, struct vmundo_error *err)
     const char *done[] = {"lvchange", "--yes", "--deltag", VOLUME_UNFINISHED_TAG, target, NULL};
     if (!device || !target || process_run(str_eq(n->fs, "xfs") ? xfs : ext4, 0, NULL, err) < 0)
         return -1;
-    return lvm_run(done, NULL, err);
+    return lvm_run(n->name->vg, done, NULL, err);
 }
 
 static int run_lvremove(const struct lvm_name *n, struct vmundo_error *err)
 {
     AUTO_FREE char *target = path_of(n, "", err);
     const char *args[] = {"lvremove", "--yes", target, NULL};
-    return target ? lvm_run(args, NULL, err) : -1;
+    return target ? lvm_run(n->vg, args, NULL, err) : -1;
 }
 
 /* One of that name may be there because making its file system was cut off: then it is made anew. */
@@ -255,7 +255,7 @@ static int run_resize(const char *command, const struct lvm_name *n, uint64_t si
     AUTO_FREE char *target = path_of(n, "", err);
     snprintf(bytes, sizeof(bytes), "%" PRIu64 "b", size);
     const char *args[] = {command, "--yes", "--size", bytes, target, with_fs ? "--resizefs" : NULL, NULL};
-    return target ? lvm_run(args, NULL, err) : -1;
+    return target ? lvm_run(n->vg, args, NULL, err) : -1;
 }
 
 static int grow(const struct lvm_name *n, const struct lvm_lv *lv, uint64_t size, const char *content,

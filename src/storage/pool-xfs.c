@@ -193,14 +193,15 @@ struct xfs_geometry {
 
 int pool_xfs_grow(const char *device, struct vmundo_error *err)
 {
-    AUTO_CLOSE int root = -1;
+    AUTO_CLOSE int mount = -1;
     struct stat st;
     struct xfs_geometry g = {0};
     if (stat(device, &st) < 0)
         return error_errno(err, errno, "cannot find %s", device);
-    if (lvm_open_root(device, true, &root, err) < 0)
+    if (lvm_open_root(device, true, &mount, err) < 0)
         return -1;
-    if (ioctl(root, XFS_IOC_GEOMETRY_V1, &g) < 0 || g.blocksize == 0)
+    AUTO_CLOSE int root = openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* that of a mount is O_PATH */
+    if (root < 0 || ioctl(root, XFS_IOC_GEOMETRY_V1, &g) < 0 || g.blocksize == 0)
         return error_errno(err, errno, "cannot look at the file system on %s", device);
     struct xfs_growfs_data grow = {.newblocks = block_size(st.st_rdev) / g.blocksize, .imaxpct = g.imaxpct};
     if (grow.newblocks > g.datablocks && ioctl(root, XFS_IOC_GROW_DATA, &grow) < 0)
