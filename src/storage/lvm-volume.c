@@ -162,8 +162,8 @@ static int run_lvremove(const struct lvm_name *n, struct vmundo_error *err)
 }
 
 /* One of that name may be there because making its file system was cut off: then it is made anew. */
-static int check_name(const struct lvm_new_volume *n, const struct lvm_vg *vg, const struct steps *s,
-                      struct vmundo_error *err)
+static int check_name(const struct lvm_new_volume *n, const struct lvm_vg *vg, struct lvm_group *group,
+                      const struct steps *s, struct vmundo_error *err)
 {
     const struct lvm_lv *lv = lvm_find(vg, n->name->lv);
     if (!lv)
@@ -171,6 +171,7 @@ static int check_name(const struct lvm_new_volume *n, const struct lvm_vg *vg, c
     if (!strv_has(&lv->tags, VOLUME_UNFINISHED_TAG))
         return error_set(err, VMUNDO_CONFLICT, "there is a volume '%s' in %s already: give another name", n->name->lv,
                          n->name->vg);
+    group->free += str_eq(lv->segtype, "thin") ? 0 : lv->size;
     return steps_take(s, "remove %s/%s, which was left half made", n->name->vg, n->name->lv) ? run_lvremove(n->name, err)
                                                                                              : 0;
 }
@@ -186,7 +187,7 @@ int lvm_volume_create(const struct lvm_new_volume *n, const struct steps *s, str
         return error_set(err, VMUNDO_FAILED, "there is no %s in PATH: install %s", program,
                          str_eq(n->fs, "xfs") ? "xfsprogs" : "e2fsprogs");
     if (lvm_group_look(n->name->vg, &g, &group, err) < 0 || lvm_report(n->name->vg, &vg, err) < 0 ||
-        check_name(n, &vg, s, err) < 0 || check_room(n, &vg, group, s, err) < 0)
+        check_name(n, &vg, group, s, err) < 0 || check_room(n, &vg, group, s, err) < 0)
         return -1;
     if (steps_take(s, "make the %svolume %s/%s of %s", n->thin ? "thin " : "", n->name->vg, n->name->lv,
                    pool_size_text(round_up(n->size, group->extent), size)) &&
