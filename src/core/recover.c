@@ -57,6 +57,36 @@ static int open_or_rebuild(struct vmundo *v, bool *ret_rebuilt, struct vmundo_er
     return store_put_aside(v, err) < 0 ? -1 : store_open(v, err);
 }
 
+/* One that is damaged is told of and left out; its files stay. */
+static int import_checkpoint(struct vmundo *v, const char *name, int dir, const char *file, struct vmundo_error *err)
+{
+    AUTO_FREE char *text = NULL;
+    AUTO_CHECKPOINT struct checkpoint c = {0};
+    struct vmundo_error e = {0};
+    if (sys_read_file(dir, file, 4 << 20, &text, NULL, &e) == 0 && checkpoint_from_text(text, &c, &e) == 0 &&
+        str_eq(c.record.name, name))
+        return store_put_checkpoint(v, &c, err);
+    AUTO_FREE char *told = str_printf(err, "checkpoints/%s is damaged: left as it is", file);
+    context_report(v, VMUNDO_EVENT_WARNING, name, told);
+    return 0;
+}
+
+static int import_checkpoints(struct vmundo *v, const char *name, struct vmundo_error *err)
+{
+    struct vmundo_error e = {0};
+    int fd = -1;
+    if (checkpoint_open_folder(v, name, false, &fd, &e) < 0)
+        return e.errnum == ENOENT ? 0 : error_set(err, e.code, "%s", e.msg);
+    CLEANUP(cleanup_dir) DIR *d = fdopendir(fd);
+    if (!d)
+        return error_errno(err, errno, "cannot read the checkpoints of %s", name);
+    for (struct dirent *f = readdir(d); f; f = readdir(d))
+        if (str_has_suffix(f->d_name, ".json") && f->d_name[0] != '.' &&
+            import_checkpoint(v, name, fd, f->d_name, err) < 0)
+            return -1;
+    return 0;
+}
+
 /* A folder with a record but no row: the row was lost with the database. */
 static int import_record(struct vmundo *v, const char *name, int dir, unsigned *count, struct vmundo_error *err)
 {
@@ -68,6 +98,8 @@ static int import_record(struct vmundo *v, const char *name, int dir, unsigned *
         context_report(v, VMUNDO_EVENT_WARNING, name, "its record.json is damaged: left as it is");
         return 0;
     }
+    if (!v->dry_run && import_checkpoints(v, name, err) < 0)
+        return -1;
     ++*count;
     AUTO_FREE char *told = str_printf(err, "%s: rebuilt from %s/domains/%s/record.json", name, v->state_dir, name);
     context_report(v, VMUNDO_EVENT_ACTION, name, told);

@@ -4,6 +4,8 @@
  * `running` in its directory: "paused" or "running". A test that wants a guest which ended by itself writes how into it
  * ("guest powered off"); one that wants a guest which does not listen to shutdown puts a file `stubborn` beside it.
  *
+ * It is held while somebody has its directory locked, flock(2): nothing runs, so nothing needs to stop.
+ *
  * The guest's RAM is 4096 bytes: the file that the caller gives, or else `ram` in its directory, which may be missing. A
  * saved state is a line, and after it the RAM if that is not in a shared file.
  */
@@ -12,6 +14,7 @@
 #include "util/sys.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 
 #define STATE "running"
@@ -117,13 +120,44 @@ static int write_saved(int fd, const char *ram, size_t len, struct vmundo_error 
     return 0;
 }
 
+static bool is_held(const struct instance *i)
+{
+    AUTO_CLOSE int dir = -1;
+    return open_dir(i, &dir, NULL) == 0 && flock(dir, LOCK_SH | LOCK_NB) < 0;
+}
+
+static int hold(const struct instance *i, unsigned ms, int *ret_fd, struct vmundo_error *err)
+{
+    AUTO_FREE char *state = NULL;
+    AUTO_CLOSE int dir = -1;
+    (void)ms;
+    if (read_state(i, &state, err) < 0)
+        return -1;
+    if (!lives(state))
+        return error_set(err, VMUNDO_CONFLICT, "the domain is off");
+    if (open_dir(i, &dir, err) < 0)
+        return -1;
+    if (flock(dir, LOCK_EX | LOCK_NB) < 0)
+        return error_set(err, VMUNDO_CONFLICT, "somebody else holds it");
+    *ret_fd = TAKE_FD(dir);
+    return 0;
+}
+
+static int release(int fd, bool *ret_held, struct vmundo_error *err)
+{
+    (void)err;
+    close(fd);
+    *ret_held = true;
+    return 0;
+}
+
 static int save(const struct instance *i, const char *path, struct vmundo_error *err)
 {
     AUTO_FREE char *state = NULL, *ram = NULL;
     size_t len = 0;
     if (read_state(i, &state, err) < 0 || read_ram(i, &ram, &len, err) < 0)
         return -1;
-    if (!str_eq(state, "paused"))
+    if (!str_eq(state, "paused") && !(lives(state) && is_held(i)))
         return error_set(err, VMUNDO_CONFLICT, "the domain %s", lives(state) ? "runs: it must be paused" : "is off");
     AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -223,6 +257,8 @@ const struct hyper_driver hyper_null = {
     .shutdown = shutdown_it,
     .destroy = destroy,
     .state = state,
+    .hold = hold,
+    .release = release,
     .save = save,
     .ram_size = ram_size,
     .console = console,

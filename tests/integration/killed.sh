@@ -3,7 +3,7 @@
 # killed.sh OPERATION [HYPERVISOR [SPREAD]]: vmundo is killed anywhere.
 #
 # A domain has two disks: a raw image on XFS (reflink) and a qcow2 image on ext4 (overlay). One undisturbed run of the
-# operation (run, rollback, keep, drop) is traced; then, for every n-th system call in it that changes something, the same
+# operation (run, rollback, keep, drop; on two raw images on XFS: checkpoint, travel to one, undo, prune) is traced; then, for every n-th system call in it that changes something, the same
 # operation is begun anew and vmundo is killed by strace just before that call. Then `vmundo recover` must give exactly
 # the old or exactly the new state: the domain, both branches and both origins byte for byte, no other file, mount, loop
 # device, process or lock; and a second `recover` must find nothing to do. SPREAD: only that many of the points.
@@ -57,6 +57,18 @@ disk = [ 'format=raw,vdev=xvda,access=rw,target=$raw', 'format=qcow2,vdev=xvdb,a
 C
 vmundo list >/dev/null
 
+# Overlays cannot be branched again: two raw images, then. A running QEMU's RAM goes along.
+time='' ram=()
+case $operation in
+checkpoint | travel | undo | prune)
+    time=1
+    qcow2=$work/xfs/second.img
+    cp "$pristine/raw.img" "$pristine/second.img"
+    sed -i "s|format=qcow2,vdev=xvdb,access=rw,target=.*'|format=raw,vdev=xvdb,access=rw,target=$qcow2'|" "$work/vm.cfg"
+    [ "$hypervisor" = null ] || ram=(--ram)
+    ;;
+esac
+
 restore_origins() {
     local file
     for file in "$raw" "$qcow2"; do
@@ -70,14 +82,21 @@ set_up() {
     restore_origins
     [ "$operation" != run ] || return 0
     vmundo run -q -H "$hypervisor" "$work/vm.cfg"
+    case $operation in travel | prune) vmundo checkpoint -q vm cp "${ram[@]}" ;; esac
+    if [ "$time" ] && [ "$hypervisor" != null ]; then # its branches are locked, and a stop would lose its RAM
+        [ "$operation" != undo ] || vmundo rollback -q vm
+        return 0
+    fi
     # The branches of a running domain are locked by QEMU, not by the null hypervisor.
     [ "$hypervisor" = null ] || vmundo stop -q --force vm
-    for branch in "$work"/xfs/.vmundo/* "$work"/ext4/.vmundo/*; do
+    for branch in "$work"/xfs/.vmundo/*.1.clone "$work"/ext4/.vmundo/*; do
+        [ -e "$branch" ] || continue
         case $branch in
         "$work/xfs"*) dd if="$pristine/noise" of="$branch" bs=64k seek=20 conv=notrunc status=none ;;
         *) qemu-io -f qcow2 -c "write -q -s $pristine/noise 1280k 128k" "$branch" ;;
         esac
     done
+    [ "$operation" != undo ] || vmundo rollback -q vm
     if [ "$operation" = keep ]; then
         [ "$hypervisor" != null ] || vmundo stop -q --force vm
     elif [ "$hypervisor" != null ]; then
@@ -91,6 +110,7 @@ look() {
     {
         traces | sed -E 's/run\.[0-9]+/run.N/; s/^process .*(qemu-system|vmundo-monitor).*/process \1/'
         vmundo list | awk 'NR > 1 { print "domain", $1, $2, $3 }'
+        [ ! "$time" ] || vmundo tree vm --json | grep -v '"created"\|"used"'
         for file in "$raw" "$qcow2" "$work"/*/.vmundo/*; do
             [ -f "$file" ] || continue
             branch=${file#"$work/"}
@@ -123,7 +143,13 @@ tear_down() {
 }
 
 command_line=("$operation" vm)
-[ "$operation" != run ] || command_line=(run -H "$hypervisor" "$work/vm.cfg")
+case $operation in
+run) command_line=(run -H "$hypervisor" "$work/vm.cfg") ;;
+checkpoint) command_line=(checkpoint vm cp "${ram[@]}") ;;
+travel) command_line=(rollback vm cp) ;;
+undo) command_line=(rollback vm --undo) ;;
+prune) command_line=(prune vm cp) ;;
+esac
 baseline
 
 # ---- once undisturbed -----------------------------------------------------------------------------------------------------
