@@ -5,11 +5,12 @@
 #define FASTEST ((double)(1 << 30)) /* bytes per second: no guest fills a branch faster than that */
 #define EXTEND_AHEAD_S 20.0         /* extend what would be full within this time */
 #define WANT_S 30.0                 /* and then for as much as is written in this time */
-#define PAUSE_AHEAD_S 1.0           /* pause what would be full within this time */
+#define PAUSE_AHEAD_S 0.25          /* pause what would be full within this time */
 #define RESERVE ((double)(16 << 20)) /* what can be under way between the guest and the branch, bytes */
 #define RESERVE_SHARE 0.25          /* but of a small branch no more than this */
 #define RESUME_SHARE 0.05           /* let it run again when so much more is free than at the pause */
 #define RATE_HALF_LIFE_S 5.0
+#define SAMPLE_MS 100               /* over less than this, a rate is that of a burst */
 
 static double max(double a, double b)
 {
@@ -36,6 +37,8 @@ void gauge_note(struct gauge *g, const struct branch_status *s, uint64_t now_ms,
         *g = (struct gauge){0};
         snprintf(g->bound, sizeof(g->bound), "%s", s->bound);
     }
+    if (g->looked_ms && now_ms - g->looked_ms < SAMPLE_MS)
+        return;
     double seconds = g->looked_ms ? (double)(now_ms - g->looked_ms) / 1e3 : 0;
     if (!paused)
         g->rate *= 1 - min(seconds / RATE_HALF_LIFE_S / 2, 0.5);

@@ -233,7 +233,9 @@ static int inspect_disk(const struct record *r, const struct record_disk *d, str
     if (storage_inspect(b, &s, &e) < 0)
         return str_copy(e.msg, &ret->health, err);
     AUTO_FREE char *what = NULL;
-    if (storage_changed(b, &ret->origin_changed, &what, &e) < 0)
+    /* Of a thin pool that is full even the origin may keep whoever looks at it waiting. */
+    bool well = s.exists && str_eq(s.health, "ok");
+    if (well && storage_changed(b, &ret->origin_changed, &what, &e) < 0)
         ret->origin_changed = true;
     ret->used = s.used;
     return str_copy(s.exists ? s.health : "gone", &ret->health, err);

@@ -50,8 +50,10 @@ static void test_rate(void **state)
     assert_true(judge(&g, 1000, 150, 0).extend); /* 17 s */
     assert_false(judge(&g, 2000, 150, 0).extend);
     assert_true(judge(&g, 1000, 150, 0).want >= (uint64_t)(49 * MIB * 20));
-    assert_false(judge(&g, 210, 150, 0).crowded); /* 1.2 s */
-    assert_true(judge(&g, 195, 150, 0).crowded);
+    g.rate = 100 * MIB;
+    assert_false(judge(&g, 180, 150, 0).crowded); /* 0.3 s */
+    assert_true(judge(&g, 173, 150, 0).crowded);
+    g.rate = 50 * MIB;
     /* It is forgotten, but not while the domain is paused. */
     for (uint64_t t = 3000; t < 60000; t += 1000)
         gauge_note(&g, &b, t, true);
