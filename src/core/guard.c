@@ -272,10 +272,13 @@ static int begin_extension(struct guard *g, struct ward *w, size_t i, const stru
 static int explain_pause(struct guard *g, struct ward *w, const struct extension *e, struct vmundo_error *err)
 {
     char text[1200];
+    CLEANUP(branch_status_clear) struct branch_status now = {0};
     if (!w->paused)
         return 0;
+    if (storage_inspect(e->branch, &now, err) < 0)
+        return -1;
     snprintf(text, sizeof(text), "%s is %.0f%% full and there is no more room: make some, or 'vmundo rollback %s' (%s)",
-             e->branch->path, e->fill * 100, w->record.name, e->err.msg);
+             e->branch->path, now.fill * 100, w->record.name, e->err.msg);
     return put_note(g, w, text, err);
 }
 

@@ -3,7 +3,7 @@
 # recover starts another one, which knows what was paused and lets it run when there is room. So does one in the
 # foreground.
 # limit: 480
-new_vg gkill 700
+new_vg gkill 1200
 lvcreate -qq -y -L 512M -n disk gkill
 quick_guest_cfg gone phy:/dev/gkill/disk,xvda,w
 vmundo run --size 64M "$W/gone.cfg"
