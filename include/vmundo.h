@@ -100,6 +100,8 @@ struct vmundo_run_options {
     const char *accel;           /* "kvm", "tcg", NULL: kvm where the CPU really has it */
     const char *net;             /* "bridge" (default), "user", "none" */
     uint64_t size;               /* of each bounded branch, 0: the driver's default */
+    unsigned extend_at, pause_at; /* of its guard, as in vmundo_guard_options */
+    bool no_guard;               /* nobody is to watch whether the branches fill up */
     const char *const *unprotected; /* vdevs, NULL-terminated, to run on their origin; may be NULL */
     bool anonymous_ram;          /* keep the guest's RAM in memory, not in a file beside its first disk: checkpoints with
                                   * RAM then take longer */
@@ -165,13 +167,15 @@ struct vmundo_guard_options {
     const char *name;            /* one domain, NULL: all of them */
     bool once;                   /* one round, then return */
     bool until_off;              /* return when the domain of that name is off or gone */
-    unsigned extend_at, pause_at; /* per cent full, 0: 70 and 90 */
+    unsigned extend_at, pause_at; /* per cent full, 0: as the domain was started with, or else 70 and 90 */
     unsigned interval_ms;        /* the longest time between two looks, 0: 1000 */
+    int lock_fd;                 /* > 0: with until_off, guard.lock of the domain, locked already; it will be closed */
     const volatile int *stop;    /* not NULL: return soon after it becomes non-zero */
 };
 /* Watch the branches that can fill up under running domains: extend them in time, pause the domain before the end where
  * that is not possible, and let it run again when there is room. Each thing done is an action of the report and a line
- * of the log. Returns 0 when it ends as asked. */
+ * of the log. Returns 0 when it ends as asked. A domain that another process guards already is left to it; named, it is
+ * VMUNDO_CONFLICT. */
 int vmundo_guard(struct vmundo *v, const struct vmundo_guard_options *options, struct vmundo_error *err);
 
 /* ---- looking ---------------------------------------------------------------------------------------------------- */

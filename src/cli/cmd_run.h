@@ -8,6 +8,8 @@
 struct run_values {
     const char *name, *method, *hypervisor, *accel, *net;
     uint64_t size;
+    unsigned extend_at, pause_at;
+    bool no_guard;
     struct list_option unprotected;
     bool allow_in_use, anonymous_ram;
 };
@@ -16,6 +18,12 @@ extern struct run_values run_values;
 #define RUN_OPTIONS                                                                                                    \
     {"name", 'N', "NAME", OPT_TEXT, &run_values.name, "call the domain NAME", COMPLETE_NONE},                          \
     {"size", 's', "SIZE", OPT_SIZE, &run_values.size, "room for changes, where a branch is bounded (6G)",              \
+     COMPLETE_NONE},                                                                                                   \
+    {"extend-at", 0, "PERCENT", OPT_COUNT, &run_values.extend_at, "guard: make a branch larger when this full (70)",    \
+     COMPLETE_NONE},                                                                                                   \
+    {"pause-at", 0, "PERCENT", OPT_COUNT, &run_values.pause_at, "guard: pause the domain when this full (90)",          \
+     COMPLETE_NONE},                                                                                                   \
+    {"no-guard", 0, NULL, OPT_FLAG, &run_values.no_guard, "nobody watches whether the branches fill up",                \
      COMPLETE_NONE},                                                                                                   \
     {"method", 'm', "DRIVER", OPT_TEXT, &run_values.method, "use this storage driver for every disk",                  \
      COMPLETE_METHOD},                                                                                                 \

@@ -1,161 +1,94 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * guard.c: a dm-snapshot that fills up is lost, and the guest on it with it; a thin pool that fills up stops all its
- * guests. So every bounded branch of a running domain is looked at again and again, the more often the sooner it could be
- * full. The decision is made from two figures: how full it is, and how long it would take to fill the rest at the
- * fastest rate seen lately. First the driver is asked for more room; where there is none, the guest is paused, and runs
- * again when there is room. That it was the guard who paused it stands in domains/NAME/guard.json.
+ * guests. So every bounded branch of a running domain is looked at again and again; guard-judge.c says what is to be done
+ * and when to look again. The driver is asked for more room in a thread of its own, since that takes seconds in which a
+ * guest can write a lot: the looks go on meanwhile, and where it gets too crowded the guest is paused until there is room.
+ *
+ * From the top: wards and what is remembered of them; what can be done (extend, pause, resume); one look; the rounds.
  */
 #include "core/guard.h"
 
-#include "build-config.h"
+#include "core/guard-judge.h"
 #include "core/instance.h"
 #include "core/store.h"
 #include "util/cleanup.h"
-#include "util/json.h"
-#include "util/process.h"
 #include "util/sys.h"
 
-#include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
-#include <sys/file.h>
+#include <stdatomic.h>
 
 #define EXTEND_AT 70
 #define PAUSE_AT 90
 #define INTERVAL_MS 1000
 #define SHORTEST_MS 20
-#define EXTEND_AHEAD_S 20.0  /* extend what would be full within this time */
-#define PAUSE_AHEAD_S 2.0    /* pause what would be full within this time and cannot be extended */
-#define RESUME_BELOW 0.05    /* let it run again when it is this much emptier than the level of the pause */
+#define EXTENDING_MS 100     /* while something is being extended */
+#define LIST_MS 250          /* how often the database is asked which domains there are */
+#define ASK_MS 1000          /* how often the hypervisor is asked whether the domain is off */
 #define RETRY_MS 3000        /* after an extension that was refused */
-#define RATE_HALF_LIFE_S 5.0
 
-#define STATE_FILE "guard.json"
-#define LOCK_FILE "guard.lock"
+/* A branch that is being made larger. */
+struct extension {
+    pthread_t thread;
+    const struct branch *branch;
+    uint64_t want;
+    double fill;             /* before it */
+    int r;
+    struct vmundo_error err;
+    atomic_bool done;
+};
 
 /* What is remembered of a branch between two looks. */
 struct watch {
-    char *path;
-    double fill, rate;       /* rate: fill per second, the fastest lately */
-    uint64_t looked_ms, refused_ms;
-    bool lost;               /* told that it is invalid */
+    struct gauge gauge;
+    uint64_t refused_ms, paused_room;
+    bool lost;               /* told that it is */
+    struct extension *extension;
 };
 
 /* What is remembered of a domain. */
 struct ward {
     struct record record;
     struct watch *watches;   /* one for each branch */
+    int lock;                /* guard.lock; -1: the caller holds it, or it is a dry run */
     bool paused;
     bool seen;
+    char *trouble;           /* told last */
 };
 
 struct guard {
     struct vmundo *v;
     struct vmundo_guard_options o;
+    int lock;                /* of the one domain that is guarded until it is off */
     struct ward *wards;
     size_t n;
+    uint64_t listed_ms, asked_ms;
     double next_s;           /* when to look again */
 };
 
-/* ---- files ---------------------------------------------------------------------------------------------------------- */
-
-int guard_lock(const struct vmundo *v, const char *name, int *ret_fd, struct vmundo_error *err)
-{
-    AUTO_CLOSE int dir = -1, fd = -1;
-    if (context_domain_dir(v, name, false, &dir, err) < 0)
-        return -1;
-    fd = openat(dir, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return error_errno(err, errno, "cannot open %s of %s", LOCK_FILE, name);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return error_set(err, VMUNDO_CONFLICT, "%s is being guarded already", name);
-    *ret_fd = TAKE_FD(fd);
-    return 0;
-}
-
-bool guard_is_alive(const struct vmundo *v, const char *name)
-{
-    AUTO_CLOSE int dir = -1, fd = -1;
-    if (context_domain_dir(v, name, false, &dir, NULL) < 0)
-        return false;
-    fd = openat(dir, LOCK_FILE, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0;
-}
-
-int guard_reason(const struct vmundo *v, const char *name, char **ret, struct vmundo_error *err)
-{
-    AUTO_CLOSE int dir = -1;
-    AUTO_FREE char *text = NULL;
-    AUTO_JSON json_t *o = NULL;
-    *ret = NULL;
-    if (context_domain_dir(v, name, false, &dir, NULL) < 0 ||
-        sys_read_file(dir, STATE_FILE, 65536, &text, NULL, NULL) < 0)
-        return 0;
-    return json_parse(text, STATE_FILE, &o, err) < 0 ? -1 : json_opt_string(o, "paused", ret, err);
-}
-
-static int write_reason(const struct vmundo *v, const char *name, const char *why, struct vmundo_error *err)
-{
-    AUTO_CLOSE int dir = -1;
-    if (context_domain_dir(v, name, false, &dir, err) < 0)
-        return -1;
-    if (!why)
-        return unlinkat(dir, STATE_FILE, 0) < 0 && errno != ENOENT ? error_errno(err, errno, "cannot remove %s", STATE_FILE)
-                                                                    : 0;
-    AUTO_JSON json_t *o = json_pack("{ss}", "paused", why);
-    AUTO_FREE char *text = o ? json_text(o, err) : NULL;
-    return text ? sys_put_file(dir, STATE_FILE, text, strlen(text), err) : error_nomem(err);
-}
-
-static int is_bounded(const struct record *r, bool *ret, struct vmundo_error *err)
-{
-    *ret = false;
-    for (size_t i = 0; i < r->n_branches && !*ret; i++) {
-        CLEANUP(branch_status_clear) struct branch_status s = {0};
-        if (storage_inspect(&r->branches[i], &s, err) < 0)
-            return -1;
-        *ret = s.bound != NULL;
-    }
-    return 0;
-}
-
-static int spawn(const struct vmundo *v, const struct record *r, struct vmundo_error *err)
-{
-    const char *dir = secure_getenv("VMUNDO_LIBEXEC_DIR");
-    struct process_options o = PROCESS_OPTIONS_INIT;
-    bool bounded;
-    pid_t pid;
-    if (is_bounded(r, &bounded, err) < 0)
-        return -1;
-    if (!bounded || guard_is_alive(v, r->name))
-        return 0;
-    AUTO_FREE char *program = str_printf(err, "%s/vmundo-guard", dir && *dir ? dir : VMUNDO_LIBEXECDIR);
-    if (!program)
-        return -1;
-    o.new_session = true;
-    return process_spawn((const char *const[]){program, v->state_dir, r->name, NULL}, &o, &pid, err);
-}
-
-void guard_spawn(const struct vmundo *v, const struct record *r)
-{
-    struct vmundo_error e = {0};
-    if (spawn(v, r, &e) < 0) {
-        AUTO_FREE char *text = str_printf(NULL, "nobody watches whether its branches fill up ('vmundo guard' would): %s",
-                                          e.msg);
-        context_report(v, VMUNDO_EVENT_WARNING, r->name, text ? text : e.msg);
-    }
-}
-
 /* ---- wards ---------------------------------------------------------------------------------------------------------- */
+
+/* Waits for it: lvm must not be interrupted. */
+static void free_extension(struct watch *w)
+{
+    if (w->extension)
+        pthread_join(w->extension->thread, NULL);
+    free(w->extension);
+    w->extension = NULL;
+}
 
 static void ward_clear(struct ward *w)
 {
     for (size_t i = 0; w->watches && i < w->record.n_branches; i++)
-        free(w->watches[i].path);
+        free_extension(&w->watches[i]);
     free(w->watches);
+    free(w->trouble);
     record_clear(&w->record);
-    *w = (struct ward){0};
+    cleanup_close(&w->lock);
+    *w = (struct ward){.lock = -1};
 }
 
 static void guard_clear(struct guard *g)
@@ -163,6 +96,7 @@ static void guard_clear(struct guard *g)
     for (size_t i = 0; i < g->n; i++)
         ward_clear(&g->wards[i]);
     free(g->wards);
+    cleanup_close(&g->lock);
 }
 
 static struct ward *find_ward(struct guard *g, const char *name)
@@ -174,28 +108,43 @@ static struct ward *find_ward(struct guard *g, const char *name)
     if (!more)
         return NULL;
     g->wards = more;
-    more[g->n] = (struct ward){0};
+    more[g->n] = (struct ward){.lock = -1};
     return &more[g->n++];
 }
 
-/* Read the record anew when the domain is on other branches than the last time. */
+/* What an earlier guard has paused. */
+static int load_note(struct guard *g, struct ward *w, struct vmundo_error *err)
+{
+    CLEANUP(guard_note_clear) struct guard_note n = {0};
+    if (guard_read_note(g->v, w->record.name, w->record.instance, &n, err) < 0)
+        return -1;
+    w->paused = n.why != NULL;
+    for (size_t i = 0; i < w->record.n_branches && i < n.n_rooms; i++)
+        w->watches[i].paused_room = n.rooms[i];
+    return 0;
+}
+
+/* Read the record anew when the domain is on other branches than the last time. One that somebody else guards, or that
+ * nobody is to guard, is none of ours. */
 static int update_ward(struct guard *g, const struct store_domain *row, struct vmundo_error *err)
 {
     struct ward *w = find_ward(g, row->name);
-    AUTO_FREE char *text = NULL, *why = NULL;
+    AUTO_FREE char *text = NULL;
     if (!w)
         return error_nomem(err);
     w->seen = true;
-    if (w->record.name && w->record.generation == row->generation && w->record.instance == row->instance)
+    if (w->record.name && w->record.generation == row->generation && w->record.instance == row->instance &&
+        w->record.created_ms == row->created_ms)
         return 0;
     ward_clear(w);
-    w->seen = true;
-    if (store_get(g->v, row->name, &text, err) < 0 || !text || record_from_text(text, &w->record, err) < 0 ||
-        guard_reason(g->v, row->name, &why, err) < 0)
+    if ((g->lock < 0 && !g->v->dry_run && guard_lock(g->v, row->name, &w->lock, err) < 0) ||
+        store_get(g->v, row->name, &text, err) < 0 || !text || record_from_text(text, &w->record, err) < 0)
         return -1;
-    w->paused = why != NULL;
     w->watches = calloc(w->record.n_branches + 1, sizeof(*w->watches));
-    return w->watches ? 0 : error_nomem(err);
+    if (!w->watches || load_note(g, w, err) < 0)
+        return w->watches ? -1 : error_nomem(err);
+    w->seen = !w->record.unguarded || g->o.name;
+    return 0;
 }
 
 static void forget_unseen(struct guard *g)
@@ -212,12 +161,19 @@ static void forget_unseen(struct guard *g)
         g->wards[i].seen = false;
 }
 
-/* ---- one look ------------------------------------------------------------------------------------------------------- */
+static struct guard_levels levels_of(const struct guard *g, const struct record *r)
+{
+    uint64_t extend_at = g->o.extend_at ? g->o.extend_at : r->extend_at ? r->extend_at : EXTEND_AT;
+    uint64_t pause_at = g->o.pause_at ? g->o.pause_at : r->pause_at ? r->pause_at : PAUSE_AT;
+    return (struct guard_levels){(double)extend_at / 100, (double)pause_at / 100};
+}
+
+/* ---- what can be done ----------------------------------------------------------------------------------------------- */
 
 PRINTF_LIKE(4, 5)
 static void tell(struct guard *g, const struct ward *w, const char *outcome, const char *fmt, ...)
 {
-    char text[1024];
+    char text[1200];
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof(text), fmt, args);
@@ -227,115 +183,188 @@ static void tell(struct guard *g, const struct ward *w, const char *outcome, con
         store_note(g->v, w->record.name, "guard", outcome, text, NULL);
 }
 
-static int set_paused(struct guard *g, struct ward *w, const char *why, struct vmundo_error *err)
+static int put_note(struct guard *g, const struct ward *w, const char *why, struct vmundo_error *err)
+{
+    CLEANUP(guard_note_clear) struct guard_note n = {.n_rooms = w->record.n_branches};
+    n.rooms = calloc(n.n_rooms + 1, sizeof(*n.rooms));
+    if (!n.rooms)
+        return error_nomem(err);
+    for (size_t i = 0; i < n.n_rooms; i++)
+        n.rooms[i] = w->watches[i].paused_room;
+    return str_copy(why, &n.why, err) < 0 ? -1
+                                          : guard_write_note(g->v, w->record.name, w->record.instance, &n, err);
+}
+
+/* The note is there before the pause and until after it: whoever takes over knows what to undo. */
+static int pause_ward(struct guard *g, struct ward *w, const char *why, struct vmundo_error *err)
 {
     AUTO_INSTANCE struct instance_ctx c = {0};
-    if (w->paused == (why != NULL))
-        return 0;
     if (g->v->dry_run) {
-        tell(g, w, "", why ? "pause it: %s" : "let it run on%s", why ? why : "");
+        tell(g, w, "", "pause it: %s", why);
         return 0;
     }
-    if (instance_open(g->v, &w->record, &c, err) < 0)
+    if (instance_open(g->v, &w->record, &c, err) < 0 || put_note(g, w, why, err) < 0)
         return -1;
-    /* The reason is there before the pause and until after it: whoever takes over knows what to undo. */
-    if (why && (write_reason(g->v, w->record.name, why, err) < 0 || hyper_pause(&c.i, err) < 0))
+    if (hyper_pause(&c.i, err) < 0) {
+        guard_remove_note(g->v, w->record.name, NULL);
         return -1;
-    if (!why && (hyper_resume(&c.i, err) < 0 || write_reason(g->v, w->record.name, NULL, err) < 0))
-        return -1;
-    w->paused = why != NULL;
-    if (why)
-        tell(g, w, "paused", "paused: %s", why);
-    else
-        tell(g, w, "resumed", "there is room again: it runs on");
+    }
+    w->paused = true;
+    tell(g, w, "paused", "paused: %s", why);
     return 0;
 }
 
-static void note_fill(struct watch *b, double fill)
+static int resume_ward(struct guard *g, struct ward *w, struct vmundo_error *err)
 {
-    uint64_t now = sys_monotonic_ms();
-    double seconds = b->looked_ms ? (double)(now - b->looked_ms) / 1e3 : 0;
-    double rate = seconds > 0 ? (fill - b->fill) / seconds : 0;
-    b->rate *= 1 - (seconds < RATE_HALF_LIFE_S ? seconds / RATE_HALF_LIFE_S / 2 : 0.5);
-    if (rate > b->rate)
-        b->rate = rate;
-    b->fill = fill;
-    b->looked_ms = now;
-}
-
-static double seconds_left(const struct watch *b)
-{
-    return b->rate > 0 ? (1 - b->fill) / b->rate : 1e9;
-}
-
-/* Ask the driver for more room. 1: it gave some; 0: there is none, *ret_why says why. */
-static int extend(struct guard *g, struct ward *w, size_t i, struct vmundo_error *ret_why)
-{
-    struct watch *b = &w->watches[i];
-    if (b->refused_ms && sys_monotonic_ms() - b->refused_ms < RETRY_MS)
-        return error_set(ret_why, VMUNDO_REFUSED, "it cannot be made larger") + 1;
+    AUTO_INSTANCE struct instance_ctx c = {0};
     if (g->v->dry_run) {
-        tell(g, w, "", "make %s larger, it is %.0f%% full", w->record.branches[i].path, b->fill * 100);
+        tell(g, w, "", "let it run on");
         return 0;
     }
-    if (storage_extend(&w->record.branches[i], ret_why) < 0) {
-        if (!b->refused_ms)
-            tell(g, w, "refused", "%s", ret_why->msg);
-        b->refused_ms = sys_monotonic_ms();
+    if (instance_open(g->v, &w->record, &c, err) < 0 || hyper_resume(&c.i, err) < 0 ||
+        guard_remove_note(g->v, w->record.name, err) < 0)
+        return -1;
+    w->paused = false;
+    for (size_t i = 0; i < w->record.n_branches; i++)
+        w->watches[i].paused_room = 0;
+    tell(g, w, "resumed", "there is room again: it runs on");
+    return 0;
+}
+
+static void *extend(void *data)
+{
+    struct extension *e = data;
+    e->r = storage_extend(e->branch, e->want, &e->err);
+    atomic_store(&e->done, true);
+    return NULL;
+}
+
+static int begin_extension(struct guard *g, struct ward *w, size_t i, const struct branch_status *s, uint64_t want,
+                           struct vmundo_error *err)
+{
+    struct watch *k = &w->watches[i];
+    sigset_t all, before;
+    if (k->extension || (k->refused_ms && sys_monotonic_ms() - k->refused_ms < RETRY_MS))
+        return 0;
+    if (g->v->dry_run) {
+        tell(g, w, "", "make %s larger, it is %.0f%% full", w->record.branches[i].path, s->fill * 100);
         return 0;
     }
-    b->refused_ms = 0;
-    tell(g, w, "extended", "%s was %.0f%% full and has been made larger", w->record.branches[i].path, b->fill * 100);
-    return 1;
+    struct extension *e = calloc(1, sizeof(*e));
+    if (!e)
+        return error_nomem(err);
+    e->branch = &w->record.branches[i];
+    e->want = want;
+    e->fill = s->fill;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int r = pthread_create(&e->thread, NULL, extend, e);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (r) {
+        free(e);
+        return error_errno(err, r, "cannot start a thread");
+    }
+    k->extension = e;
+    return 0;
+}
+
+/* What a domain that stays paused is waiting for. */
+static int explain_pause(struct guard *g, struct ward *w, const struct extension *e, struct vmundo_error *err)
+{
+    char text[1200];
+    CLEANUP(branch_status_clear) struct branch_status now = {0};
+    if (!w->paused)
+        return 0;
+    if (storage_inspect(e->branch, &now, err) < 0)
+        return -1;
+    snprintf(text, sizeof(text), "%s is %.0f%% full and there is no more room: make some, or 'vmundo rollback %s' (%s)",
+             e->branch->path, now.fill * 100, w->record.name, e->err.msg);
+    return put_note(g, w, text, err);
+}
+
+static int end_extension(struct guard *g, struct ward *w, struct watch *k, struct vmundo_error *err)
+{
+    struct extension *e = k->extension;
+    int r = 0;
+    if (!e || !atomic_load(&e->done))
+        return 0;
+    if (e->r == 0) {
+        tell(g, w, "extended", "%s was %.0f%% full and has been made larger", e->branch->path, e->fill * 100);
+        k->refused_ms = 0;
+    } else {
+        if (!k->refused_ms)
+            tell(g, w, "refused", "%s", e->err.msg);
+        k->refused_ms = sys_monotonic_ms();
+        r = explain_pause(g, w, e, err);
+    }
+    free_extension(k);
+    return r;
+}
+
+/* ---- one look ------------------------------------------------------------------------------------------------------- */
+
+static void tell_health(struct guard *g, struct ward *w, size_t i, const struct branch_status *s)
+{
+    bool lost = s->exists && s->lost;
+    if (lost && !w->watches[i].lost)
+        tell(g, w, "lost", "the branch %s is %s", w->record.branches[i].path, s->health);
+    w->watches[i].lost = lost;
 }
 
 /* *ret_crowded: the domain must not write on. */
 static int look_at_branch(struct guard *g, struct ward *w, size_t i, bool *ret_crowded, struct vmundo_error *err)
 {
-    const struct branch *b = &w->record.branches[i];
     struct watch *k = &w->watches[i];
-    struct vmundo_error why = {0};
+    struct guard_levels levels = levels_of(g, &w->record);
     CLEANUP(branch_status_clear) struct branch_status s = {0};
-    double pause_at = (g->o.pause_at ? g->o.pause_at : PAUSE_AT) / 100.0 - (w->paused ? RESUME_BELOW : 0);
-    double extend_at = (g->o.extend_at ? g->o.extend_at : EXTEND_AT) / 100.0;
-    if (storage_inspect(b, &s, err) < 0)
+    if (end_extension(g, w, k, err) < 0 || storage_inspect(&w->record.branches[i], &s, err) < 0)
         return -1;
-    if (s.exists && !str_eq(s.health, "ok") && !k->lost)
-        tell(g, w, "lost", "the branch %s is %s", b->path, s.health);
-    k->lost = s.exists && !str_eq(s.health, "ok");
+    tell_health(g, w, i, &s);
+    *ret_crowded = *ret_crowded || (k->lost && w->paused);
     if (!s.exists || !s.bound || k->lost)
         return 0;
-    note_fill(k, s.fill);
-    if (s.fill < extend_at && seconds_left(k) > EXTEND_AHEAD_S)
-        return 0;
-    if (extend(g, w, i, &why)) {
-        g->next_s = 0;
-        return 0;
+    gauge_note(&k->gauge, &s, sys_monotonic_ms(), w->paused);
+    struct guard_verdict now = guard_judge(&k->gauge, &s, &levels, w->paused ? k->paused_room : 0);
+    g->next_s = now.next_s < g->next_s ? now.next_s : g->next_s;
+    *ret_crowded = *ret_crowded || now.crowded;
+    if (now.crowded && !k->paused_room)
+        k->paused_room = s.room ? s.room : 1;
+    if (now.crowded && !w->paused) {
+        char text[1024];
+        snprintf(text, sizeof(text), "%s of %s is %.0f%% full: until it has been made larger", s.bound,
+                 w->record.branches[i].path, s.fill * 100);
+        if (pause_ward(g, w, text, err) < 0)
+            return -1;
     }
-    if (s.fill >= pause_at || (!w->paused && seconds_left(k) < PAUSE_AHEAD_S)) {
-        char text[512];
-        *ret_crowded = true;
-        snprintf(text, sizeof(text), "%s of %s is %.0f%% full and there is no more room: make some, or 'vmundo rollback'",
-                 s.bound, b->path, s.fill * 100);
-        return set_paused(g, w, text, err);
-    }
-    double left = seconds_left(k) / 8;
-    g->next_s = left < g->next_s ? left : g->next_s;
-    return 0;
+    return now.extend ? begin_extension(g, w, i, &s, now.want, err) : 0;
 }
 
 static int look_at_ward(struct guard *g, struct ward *w, struct vmundo_error *err)
 {
     bool crowded = false;
     for (size_t i = 0; i < w->record.n_branches; i++)
-        if (look_at_branch(g, w, i, &crowded, err) < 0)
+        if (w->record.branches[i].driver->extend && look_at_branch(g, w, i, &crowded, err) < 0)
             return -1;
-    return crowded ? 0 : set_paused(g, w, NULL, err);
+    return crowded || !w->paused ? 0 : resume_ward(g, w, err);
 }
 
-/* Look after every running domain that is asked for. One that cannot be looked at now (it may be on its way to other
- * branches) is looked at again. *ret_any: there was one. */
-static int round_of(struct guard *g, bool *ret_any, struct vmundo_error *err)
+/* Once for the same trouble. A domain that is off in the middle of it is none. */
+static void tell_trouble(struct guard *g, struct ward *w, const struct vmundo_error *e)
+{
+    if (e->code == VMUNDO_CONFLICT || str_eq(w->trouble, e->msg))
+        return;
+    free(w->trouble);
+    w->trouble = NULL;
+    str_copy(e->msg, &w->trouble, NULL);
+    context_report(g->v, VMUNDO_EVENT_WARNING, w->record.name, e->msg);
+    if (!g->v->dry_run)
+        store_note(g->v, w->record.name, "guard", "failed", e->msg, NULL);
+}
+
+/* ---- the rounds ----------------------------------------------------------------------------------------------------- */
+
+/* Which domains are to be looked after. *ret_any: there was one, or one that is asked for may be about to run. */
+static int list_wards(struct guard *g, bool *ret_any, struct vmundo_error *err)
 {
     struct store_domain *rows = NULL;
     size_t n = 0;
@@ -343,59 +372,141 @@ static int round_of(struct guard *g, bool *ret_any, struct vmundo_error *err)
     if (store_list(g->v, &rows, &n, err) < 0)
         return -1;
     for (size_t i = 0; i < n; i++) {
-        bool wanted = rows[i].running && (!g->o.name || str_eq(rows[i].name, g->o.name));
+        bool named = str_eq(rows[i].name, g->o.name), wanted = rows[i].running && (!g->o.name || named);
         if (wanted && !rows[i].pending)
             update_ward(g, &rows[i], NULL);
-        *ret_any = *ret_any || wanted || (rows[i].pending && str_eq(rows[i].name, g->o.name));
+        *ret_any = *ret_any || wanted || (rows[i].pending && named);
     }
     store_domains_free(rows, n);
     forget_unseen(g);
+    return 0;
+}
+
+static bool is_extending(const struct guard *g)
+{
+    for (size_t i = 0; i < g->n; i++)
+        for (size_t k = 0; k < g->wards[i].record.n_branches; k++)
+            if (g->wards[i].watches[k].extension)
+                return true;
+    return false;
+}
+
+/* Look after every running domain that is asked for. One that cannot be looked at now (it may be on its way to other
+ * branches) is looked at again. */
+static void look_at_all(struct guard *g)
+{
+    g->next_s = (g->o.interval_ms ? g->o.interval_ms : INTERVAL_MS) / 1e3;
     for (size_t i = 0; i < g->n; i++) {
         struct vmundo_error e = {0};
         if (look_at_ward(g, &g->wards[i], &e) < 0)
-            context_report(g->v, VMUNDO_EVENT_WARNING, g->wards[i].record.name, e.msg);
+            tell_trouble(g, &g->wards[i], &e);
     }
-    return 0;
+}
+
+static int wait_ms(const struct guard *g)
+{
+    int ms = (int)(g->next_s * 1e3);
+    if (is_extending(g) && ms > EXTENDING_MS)
+        ms = EXTENDING_MS;
+    return ms < SHORTEST_MS ? SHORTEST_MS : ms;
 }
 
 /* Has the domain ended by itself? */
-static bool is_off(const struct guard *g)
+static bool is_off(struct guard *g)
 {
     AUTO_INSTANCE struct instance_ctx c = {0};
     CLEANUP(hyper_status_clear) struct hyper_status s = {0};
-    if (g->n != 1 || instance_open(g->v, &g->wards[0].record, &c, NULL) < 0 || hyper_state(&c.i, &s, NULL) < 0)
+    if (g->n != 1 || sys_monotonic_ms() - g->asked_ms < ASK_MS)
         return false;
-    return s.power == HYPER_OFF;
+    bool off = instance_open(g->v, &g->wards[0].record, &c, NULL) == 0 && hyper_state(&c.i, &s, NULL) == 0 &&
+               s.power == HYPER_OFF;
+    g->asked_ms = sys_monotonic_ms();
+    return off;
 }
 
-static int check_guard_options(const struct vmundo_guard_options *o, struct vmundo_error *err)
+/* A command that starts the domain again looks whether it has a guard. Whoever it saw with the lock has to be one: so the
+ * lock goes first, and then we look whether the domain is wanted after all. *ret_on: it is, and we have the lock. */
+static int leave(struct guard *g, bool *ret_on, struct vmundo_error *err)
 {
-    unsigned extend_at = o->extend_at ? o->extend_at : EXTEND_AT, pause_at = o->pause_at ? o->pause_at : PAUSE_AT;
-    if (o->name && !vmundo_name_is_valid(o->name))
-        return error_set(err, VMUNDO_USAGE, "'%.63s' is no domain name", o->name);
-    if (extend_at > 99 || pause_at > 99 || extend_at > pause_at)
-        return error_set(err, VMUNDO_USAGE, "extend at %u%% and pause at %u%% make no sense: the first must be the lower, "
-                         "both below 100", extend_at, pause_at);
+    struct store_domain *rows = NULL;
+    size_t n = 0;
+    uint64_t was = g->n ? g->wards[0].record.instance : 0;
+    bool wanted = false;
+    cleanup_close(&g->lock);
+    g->lock = -1;
+    if (store_list(g->v, &rows, &n, err) < 0)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        wanted = wanted || (str_eq(rows[i].name, g->o.name) &&
+                            (rows[i].pending || (rows[i].running && rows[i].instance != was)));
+    store_domains_free(rows, n);
+    *ret_on = wanted && guard_lock(g->v, g->o.name, &g->lock, NULL) == 0;
     return 0;
 }
 
-int vmundo_guard(struct vmundo *v, const struct vmundo_guard_options *options, struct vmundo_error *err)
+static int watch(struct guard *g, struct vmundo_error *err)
 {
-    CLEANUP(guard_clear) struct guard g = {.v = v, .o = *options};
-    AUTO_CLOSE int lock = -1;
-    if (check_guard_options(options, err) < 0)
-        return -1;
-    if (options->until_off && options->name && guard_lock(v, options->name, &lock, err) < 0)
-        return -1;
-    while (!(options->stop && *options->stop)) {
-        bool any;
-        g.next_s = (options->interval_ms ? options->interval_ms : INTERVAL_MS) / 1e3;
-        if (round_of(&g, &any, err) < 0)
-            return -1;
-        if (options->once || (options->until_off && (!any || is_off(&g))))
+    const struct vmundo_guard_options *o = &g->o;
+    bool any = true;
+    while (!(o->stop && *o->stop)) {
+        uint64_t now = sys_monotonic_ms();
+        if (!g->listed_ms || now - g->listed_ms >= LIST_MS) {
+            if (list_wards(g, &any, err) < 0)
+                return -1;
+            g->listed_ms = now;
+            /* A domain of the same name that was made after ours had been dropped has a lock file of its own. */
+            any = any && (g->lock < 0 || guard_owns_lock(g->v, o->name, g->lock));
+        }
+        look_at_all(g);
+        if (o->once && !is_extending(g))
             return 0;
-        int ms = (int)(g.next_s * 1e3);
-        poll(NULL, 0, ms < SHORTEST_MS ? SHORTEST_MS : ms);
+        if (o->until_off && (!any || is_off(g))) {
+            bool on = false;
+            if (leave(g, &on, err) < 0)
+                return -1;
+            if (!on)
+                return 0;
+        }
+        poll(NULL, 0, wait_ms(g));
     }
     return 0;
+}
+
+int guard_check_levels(uint64_t extend_at, uint64_t pause_at, struct vmundo_error *err)
+{
+    uint64_t e = extend_at ? extend_at : EXTEND_AT, p = pause_at ? pause_at : PAUSE_AT;
+    if (e <= 99 && p <= 99 && e <= p)
+        return 0;
+    return error_set(err, VMUNDO_USAGE, "extend at %llu%% and pause at %llu%% make no sense: the first must be the lower, "
+                     "both below 100", (unsigned long long)e, (unsigned long long)p);
+}
+
+/* Without until_off the wards have their locks themselves, and this only tells why there will be none. */
+static int lock_named(struct guard *g, struct vmundo_error *err)
+{
+    struct vmundo_error e = {0};
+    if (guard_lock(g->v, g->o.name, &g->lock, &e) < 0 && e.errnum == ENOENT)
+        return error_set(err, VMUNDO_NOT_FOUND, "there is no domain '%.63s': 'vmundo list' shows those that there are",
+                         g->o.name);
+    if (g->lock < 0)
+        return error_set(err, e.code, "%s", e.msg);
+    if (!g->o.until_off) {
+        cleanup_close(&g->lock);
+        g->lock = -1;
+    }
+    return 0;
+}
+
+int vmundo_guard(struct vmundo *v, const struct vmundo_guard_options *o, struct vmundo_error *err)
+{
+    CLEANUP(guard_clear) struct guard g = {.v = v, .o = *o, .lock = -1};
+    if (o->name && !vmundo_name_is_valid(o->name))
+        return error_set(err, VMUNDO_USAGE, "'%.63s' is no domain name", o->name);
+    if (guard_check_levels(o->extend_at, o->pause_at, err) < 0)
+        return -1;
+    if (o->lock_fd > 0 && o->name && guard_owns_lock(v, o->name, o->lock_fd))
+        g.lock = o->lock_fd;
+    else if (o->name && !v->dry_run && lock_named(&g, err) < 0)
+        return -1;
+    return watch(&g, err);
 }

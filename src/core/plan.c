@@ -5,6 +5,8 @@
  */
 #include "core/plan.h"
 
+#include "core/guard.h"
+
 #include "config/config.h"
 #include "hyper/hyper.h"
 #include "util/cleanup.h"
@@ -191,6 +193,8 @@ static int check_options(const struct vmundo_run_options *o, struct vmundo_error
         return error_set(err, VMUNDO_USAGE, "no storage driver is called '%.40s'", o->method);
     if (o->accel && !str_eq(o->accel, "kvm") && !str_eq(o->accel, "tcg"))
         return error_set(err, VMUNDO_USAGE, "no accelerator is called '%.40s': kvm or tcg", o->accel);
+    if (guard_check_levels(o->extend_at, o->pause_at, err) < 0)
+        return -1;
     for (size_t i = 0; o->net && i < ARRAY_SIZE(nets); i++)
         if (str_eq(o->net, nets[i]))
             return 0;
@@ -221,6 +225,9 @@ int plan_make(const struct vmundo *v, const struct vmundo_run_options *o, struct
     r->instance = 1;
     r->running = true;
     r->created_ms = sys_realtime_ms();
+    r->extend_at = o->extend_at;
+    r->pause_at = o->pause_at;
+    r->unguarded = o->no_guard;
     if (plan_hypervisor(&p, &d, err) < 0 || plan_disks(&p, &d, err) < 0 || plan_name_branches(v, r, err) < 0)
         return error_wrap(err, "%s", d.name);
     for (size_t i = 0; i < r->n_branches; i++) {

@@ -82,6 +82,12 @@ static const char *power_name(const struct hyper_status *s)
     return s->ended && strstr(s->ended, "crash") ? "crashed" : "off";
 }
 
+static char *say_unguarded(const char *paused, struct vmundo_error *err)
+{
+    return str_printf(err, "%s%snobody watches whether its branches fill up: 'vmundo recover' starts a guard",
+                      paused ? paused : "", paused ? "; " : "");
+}
+
 /* What the hypervisor says of the instance of r, into d; closely: it may ask the running process. */
 static int ask_hypervisor(const struct vmundo *v, const struct record *r, bool closely, struct vmundo_domain *d,
                           struct vmundo_error *err)
@@ -97,15 +103,53 @@ static int ask_hypervisor(const struct vmundo *v, const struct record *r, bool c
         return -1;
     d->pid = s.pid;
     d->started = s.since;
-    AUTO_FREE char *guarded = NULL;
-    if (s.power == HYPER_PAUSED && guard_reason(v, r->name, &guarded, err) < 0)
+    CLEANUP(guard_note_clear) struct guard_note guarded = {0};
+    bool unguarded = false;
+    if (s.power == HYPER_PAUSED && guard_read_note(v, r->name, r->instance, &guarded, err) < 0)
         return -1;
-    const char *detail = guarded ? guarded : s.ended;
+    if (closely && s.power != HYPER_OFF && guard_is_missing(v, r, &unguarded, NULL) < 0)
+        unguarded = false;
+    const char *detail = guarded.why ? guarded.why : s.ended;
+    AUTO_FREE char *gone = NULL;
     if (s.unwatched)
         detail = "its monitor is gone: 'vmundo recover' starts a new one";
+    else if (unguarded && !(detail = gone = say_unguarded(guarded.why, err)))
+        return -1;
     else if (s.power == HYPER_OFF && !detail)
         detail = "it was running when the host went down";
     return str_copy(power_name(&s), &d->state, err) < 0 ? -1 : str_copy(detail, &d->detail, err);
+}
+
+/* What is wrong with its branches says more than anything else that there is to say. */
+static int say_lost(const struct record *r, bool closely, struct vmundo_domain *d, struct vmundo_error *err)
+{
+    for (size_t i = 0; i < r->n_branches; i++) {
+        CLEANUP(branch_status_clear) struct branch_status s = {0};
+        const struct branch *b = &r->branches[i];
+        if ((closely ? storage_inspect(b, &s, NULL) : storage_glance(b, &s, NULL)) < 0)
+            continue;
+        d->used += s.used;
+        if (!s.exists || !s.health || str_eq(s.health, "ok"))
+            continue;
+        free(d->detail);
+        d->detail = str_printf(err, s.lost ? "LOST: the branch %s is %s ('vmundo rollback %s' makes a fresh one)"
+                                           : "the branch %s is %s",
+                               b->path, s.health, r->name);
+        if (!d->detail)
+            return -1;
+    }
+    return 0;
+}
+
+static int glance_at_branches(struct vmundo *v, struct vmundo_domain *d, struct vmundo_error *err)
+{
+    AUTO_FREE char *text = NULL;
+    CLEANUP(record_clear) struct record r = {0};
+    if (store_get(v, d->name, &text, err) < 0)
+        return -1;
+    if (!text)
+        return 0;
+    return record_from_text(text, &r, err) < 0 ? error_wrap(err, "%s", d->name) : say_lost(&r, false, d, err);
 }
 
 static int say_interrupted(struct vmundo_domain *d, const char *verb, struct vmundo_error *err)
@@ -117,7 +161,7 @@ static int say_interrupted(struct vmundo_domain *d, const char *verb, struct vmu
     return !d->detail ? -1 : str_copy("unfinished", &d->state, err);
 }
 
-static int describe_row(const struct vmundo *v, const struct store_domain *row, struct vmundo_domain *d,
+static int describe_row(struct vmundo *v, const struct store_domain *row, struct vmundo_domain *d,
                         struct vmundo_error *err)
 {
     d->generation = row->generation;
@@ -128,7 +172,7 @@ static int describe_row(const struct vmundo *v, const struct store_domain *row, 
     struct record r = {.name = row->name, .hypervisor = row->hypervisor, .instance = row->instance,
                        .running = row->running};
     if (!row->pending)
-        return ask_hypervisor(v, &r, false, d, err);
+        return ask_hypervisor(v, &r, false, d, err) < 0 ? -1 : glance_at_branches(v, d, err);
     return say_interrupted(d, row->pending, err);
 }
 
@@ -189,7 +233,9 @@ static int inspect_disk(const struct record *r, const struct record_disk *d, str
     if (storage_inspect(b, &s, &e) < 0)
         return str_copy(e.msg, &ret->health, err);
     AUTO_FREE char *what = NULL;
-    if (storage_changed(b, &ret->origin_changed, &what, &e) < 0)
+    /* Of a thin pool that is full even the origin may keep whoever looks at it waiting. */
+    bool well = s.exists && str_eq(s.health, "ok");
+    if (well && storage_changed(b, &ret->origin_changed, &what, &e) < 0)
         ret->origin_changed = true;
     ret->used = s.used;
     return str_copy(s.exists ? s.health : "gone", &ret->health, err);
@@ -212,17 +258,6 @@ static int describe_disks(const struct record *r, bool closely, struct vmundo_di
     return 0;
 }
 
-static uint64_t total_used(const struct record *r)
-{
-    uint64_t used = 0;
-    for (size_t i = 0; i < r->n_branches; i++) {
-        CLEANUP(branch_status_clear) struct branch_status s = {0};
-        if (storage_inspect(&r->branches[i], &s, NULL) == 0)
-            used += s.used;
-    }
-    return used;
-}
-
 int vmundo_status(struct vmundo *v, const char *name, struct vmundo_domain *ret, struct vmundo_error *err)
 {
     AUTO_FREE char *text = NULL;
@@ -238,10 +273,9 @@ int vmundo_status(struct vmundo *v, const char *name, struct vmundo_domain *ret,
         return error_wrap(err, "%s", name);
     d.generation = r.generation;
     d.created = r.created_ms / 1000;
-    d.used = total_used(&r);
     if (str_copy(r.name, &d.name, err) < 0 || str_copy(r.hypervisor, &d.hypervisor, err) < 0 ||
         str_copy(r.config_path, &d.config, err) < 0 || describe_disks(&r, true, &d.disks, &d.n_disks, err) < 0 ||
-        ask_hypervisor(v, &r, true, &d, err) < 0 || (pending.id && say_interrupted(&d, pending.verb, err) < 0))
+        ask_hypervisor(v, &r, true, &d, err) < 0 || say_lost(&r, true, &d, err) < 0 || (pending.id && say_interrupted(&d, pending.verb, err) < 0))
         return -1;
     *ret = d;
     d = (struct vmundo_domain){0};

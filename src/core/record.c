@@ -28,6 +28,7 @@ static const struct member record_members[] = {
     MEMBER(record, created_ms, SIGNED), MEMBER(record, counter, COUNT),   MEMBER(record, base, COUNT),
     MEMBER(record, ram, TEXT),         MEMBER(record, ram_base, TEXT),    MEMBER(record, saved, TEXT),
     MEMBER(record, anonymous, FLAG),
+    MEMBER(record, extend_at, COUNT),   MEMBER(record, pause_at, COUNT),  MEMBER(record, unguarded, FLAG),
 };
 
 static const struct member disk_members[] = {

@@ -36,6 +36,8 @@ struct record {
     char *ram_base;          /* RAM file of the checkpoint that the instance starts from, and */
     char *saved;             /* the devices of that instant; NULL: it boots */
     bool anonymous;          /* no RAM file is wanted */
+    uint64_t extend_at, pause_at; /* for the guard, per cent; 0: its defaults */
+    bool unguarded;          /* no guard is wanted */
     int64_t created_ms;
     struct record_disk *disks;
     size_t n_disks;

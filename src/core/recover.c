@@ -174,6 +174,20 @@ static int recover_operations(struct vmundo *v, unsigned *count, struct vmundo_e
     return first.code ? -1 : 0;
 }
 
+static int regard(struct vmundo *v, const struct record *r, unsigned *count, struct vmundo_error *err)
+{
+    bool missing = false;
+    if (guard_is_missing(v, r, &missing, err) < 0)
+        return -1;
+    if (!missing)
+        return 0;
+    ++*count;
+    context_report(v, VMUNDO_EVENT_ACTION, r->name, "start a new guard for the running domain");
+    if (!v->dry_run)
+        guard_spawn(v, r);
+    return 0;
+}
+
 static int rewatch(struct vmundo *v, const char *name, const char *text, unsigned *count, struct vmundo_error *err)
 {
     CLEANUP(record_clear) struct record r = {0};
@@ -185,8 +199,8 @@ static int rewatch(struct vmundo *v, const char *name, const char *text, unsigne
         return 0;
     if (instance_open(v, &r, &c, err) < 0 || hyper_state(&c.i, &s, err) < 0)
         return -1;
-    if (s.power != HYPER_OFF && !v->dry_run)
-        guard_spawn(v, &r);
+    if (s.power != HYPER_OFF && regard(v, &r, count, err) < 0)
+        return -1;
     if (!s.unwatched)
         return 0;
     ++*count;

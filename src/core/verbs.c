@@ -120,6 +120,9 @@ static int check_keepable(const struct branch *b, bool force, bool running, stru
         return -1;
     if (!status.exists)
         return error_set(err, VMUNDO_FAILED, "the branch %s is gone: there is nothing to keep", b->path);
+    if (!str_eq(status.health, "ok"))
+        return error_set(err, VMUNDO_REFUSED, "the branch %s cannot be kept: it is %s%s", b->path, status.health,
+                         status.lost ? " ('vmundo rollback' makes a fresh one, 'vmundo drop' gives it up)" : "");
     if (!force && storage_changed(b, &changed, &what, err) < 0)
         return -1;
     if (changed)

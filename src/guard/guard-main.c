@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * guard-main.c: vmundo-guard STATE_DIR NAME, the process that watches the bounded branches of one running domain until
- * it is off. Started by the library when such a domain starts; it needs nothing but the public interface.
+ * it is off. Started by the library when such a domain starts, with the lock that says so as its standard input; it needs
+ * nothing but the public interface.
  */
 #include "vmundo.h"
 
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static volatile int stop;
 
@@ -27,7 +29,7 @@ int main(int argc, char **argv)
     signal(SIGTERM, on_signal);
     signal(SIGINT, on_signal);
     struct vmundo_options o = {.state_dir = argv[1]};
-    struct vmundo_guard_options g = {.name = argv[2], .until_off = true, .stop = &stop};
+    struct vmundo_guard_options g = {.name = argv[2], .until_off = true, .stop = &stop, .lock_fd = dup(STDIN_FILENO)};
     int r = vmundo_open(&o, &v, &err) < 0 || vmundo_guard(v, &g, &err) < 0 ? -1 : 0;
     vmundo_close(v);
     if (r < 0)

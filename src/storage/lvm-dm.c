@@ -100,9 +100,11 @@ int lvm_snapshot_status(const char *params, uint64_t full, struct branch_status 
     else if (s->merge_failed)
         health = "merge failed: bringing it back into its origin ran into an error";
     bool lost = s->invalid || s->overflow;
+    ret->lost = lost || s->merge_failed;
     ret->used = s->used_sectors * SECTOR;
     ret->limit = s->total_sectors * SECTOR;
     ret->fill = lost ? 1 : ret->limit ? (double)ret->used / (double)ret->limit : 0;
+    ret->room = ret->limit > ret->used ? ret->limit - ret->used : 0;
     return str_copy(health, &ret->health, err) < 0
                ? -1
                : str_copy(lost || ret->limit < full ? "snapshot" : NULL, &ret->bound, err);
@@ -130,13 +132,26 @@ static const char *pool_health(const struct dm_status_thin_pool *p)
     if (p->needs_check)
         return "needs repair: its pool's metadata must be checked, lvconvert --repair it";
     if (p->out_of_data_space)
-        return "overflow: its pool is full, and writes wait or fail until it is extended";
+        return "full: its pool has no room for data, writes wait for a minute and then fail, until it is extended";
     if (p->read_only)
         return "read-only: its pool cannot be written to, its metadata may be full";
     return "ok";
 }
 
-int lvm_thin_status(const char *params, const char *pool_params, struct branch_status *ret, struct vmundo_error *err)
+/* A new block of data costs a block of metadata at the worst, and mostly much less. */
+static void judge_pool(const struct dm_status_thin_pool *p, uint64_t size, struct branch_status *ret, bool *ret_data)
+{
+    double data = (double)p->used_data_blocks / (double)p->total_data_blocks;
+    double metadata = (double)p->used_metadata_blocks / (double)p->total_metadata_blocks;
+    *ret_data = data > metadata;
+    ret->fill = data > metadata ? data : metadata;
+    ret->room = (*ret_data ? p->total_data_blocks - p->used_data_blocks
+                           : p->total_metadata_blocks - p->used_metadata_blocks) *
+                (size / p->total_data_blocks);
+}
+
+int lvm_thin_status(const char *params, const char *pool_params, uint64_t pool_size, struct branch_status *ret,
+                    struct vmundo_error *err)
 {
     CLEANUP(cleanup_pool) struct dm_pool *mem = dm_pool_create("vmundo", 256);
     struct dm_status_thin *t = NULL;
@@ -147,12 +162,12 @@ int lvm_thin_status(const char *params, const char *pool_params, struct branch_s
     ret->used = t->mapped_sectors * SECTOR;
     ret->limit = 0;
     if (p && p->total_data_blocks && p->total_metadata_blocks) {
-        double data = (double)p->used_data_blocks / (double)p->total_data_blocks;
-        double metadata = (double)p->used_metadata_blocks / (double)p->total_metadata_blocks;
-        ret->fill = data > metadata ? data : metadata;
-        if (str_copy(data > metadata ? "thin data" : "thin metadata", &ret->bound, err) < 0)
+        bool data = false;
+        judge_pool(p, pool_size, ret, &data);
+        if (str_copy(data ? "thin data" : "thin metadata", &ret->bound, err) < 0)
             return -1;
     }
+    ret->lost = t->fail || (p && (p->fail || p->needs_check || (p->read_only && !p->out_of_data_space)));
     return str_copy(p && !str_eq(pool_health(p), "ok") ? pool_health(p)
                     : t->fail                          ? "failed: the kernel refuses it"
                                                        : "ok",
@@ -160,13 +175,12 @@ int lvm_thin_status(const char *params, const char *pool_params, struct branch_s
 }
 
 /* The table of a thin volume begins with its pool's number, "253:3 2". */
-int lvm_pool_status(const char *thin_dm_name, char **ret, struct vmundo_error *err)
+int lvm_pool_status(const char *thin_dm_name, struct lvm_dm *ret, struct vmundo_error *err)
 {
     AUTO_LVM_DM struct lvm_dm thin = {0}, pool = {0};
     int maj, min;
     if (lvm_dm_look(thin_dm_name, LVM_DM_TABLE, &thin, err) < 0)
         return -1;
-    *ret = NULL;
     if (!thin.exists || sscanf(thin.params, "%d:%d", &maj, &min) != 2)
         return 0;
     CLEANUP(cleanup_task) struct dm_task *task = dm_task_create(DM_DEVICE_STATUS);
@@ -174,6 +188,7 @@ int lvm_pool_status(const char *thin_dm_name, char **ret, struct vmundo_error *e
         return error_nomem(err);
     if (ask(task, &pool, err) < 0)
         return -1;
-    *ret = TAKE(pool.params);
+    *ret = pool;
+    pool = (struct lvm_dm){0};
     return 0;
 }

@@ -293,7 +293,7 @@ static int make_room(const struct branch *b, uint64_t n, struct vmundo_error *er
         return error_set(err, VMUNDO_FAILED, "the branch %s was lost: it is %s", b->path, s.health);
     if (!s.bound || s.limit - s.used >= n + SPARE)
         return 0;
-    if (b->driver->extend(b, &e) == 0)
+    if (b->driver->extend(b, n + SPARE, &e) == 0)
         return 0;
     return error_set(err, VMUNDO_REFUSED,
                      "the branch %s has room for %" PRIu64

@@ -5,10 +5,13 @@
  */
 #include "storage/lvm.h"
 
+#include <inttypes.h>
+
 /* A pool this full is about to stop all its volumes: nothing new is begun in it. */
 #define MAX_DATA_PERCENT 98
 #define MAX_METADATA_PERCENT 95
-#define METADATA_STEP "+16M"
+#define GROW ((uint64_t)64 << 20)
+#define GROW_METADATA ((uint64_t)16 << 20)
 
 static int thin_claim(const struct stack *s, const char *format, struct claim *ret, struct vmundo_error *err)
 {
@@ -65,24 +68,59 @@ static int inspect_metadata(const struct lvm_name *n, struct branch_status *ret,
     return str_copy(ret->exists ? "ok" : "gone", &ret->health, err);
 }
 
-static int thin_inspect(const struct branch *b, struct branch_status *ret, struct vmundo_error *err)
+/* What the kernel knows of it: nothing, while it is not active. */
+static int thin_glance(const struct branch *b, struct branch_status *ret, struct vmundo_error *err)
 {
     AUTO_LVM_NAME struct lvm_name n = {0};
-    AUTO_LVM_DM struct lvm_dm d = {0};
-    AUTO_FREE char *pool = NULL;
+    AUTO_LVM_DM struct lvm_dm d = {0}, pool = {0};
     if (lvm_split_path(b->path, &n, err) < 0)
         return -1;
     AUTO_FREE char *dm_name = lvm_dm_name(&n, NULL, err);
     if (!dm_name || lvm_dm_look(dm_name, LVM_DM_STATUS, &d, err) < 0)
         return -1;
     if (!d.exists || !str_eq(d.target, "thin"))
-        return inspect_metadata(&n, ret, err);
+        return 0;
     ret->exists = true;
-    return lvm_pool_status(dm_name, &pool, err) < 0 ? -1 : lvm_thin_status(d.params, pool, ret, err);
+    return lvm_pool_status(dm_name, &pool, err) < 0 ? -1 : lvm_thin_status(d.params, pool.params, pool.size, ret, err);
 }
 
-/* Of the pool, whatever of it is fuller: a fifth more. The metadata's step is small against any data. */
-static int thin_extend(const struct branch *b, struct vmundo_error *err)
+static int thin_inspect(const struct branch *b, struct branch_status *ret, struct vmundo_error *err)
+{
+    AUTO_LVM_NAME struct lvm_name n = {0};
+    if (thin_glance(b, ret, err) < 0)
+        return -1;
+    return ret->exists ? 0 : lvm_split_path(b->path, &n, err) < 0 ? -1 : inspect_metadata(&n, ret, err);
+}
+
+/* Its metadata, of which LVM also keeps a spare of the same size, by a step that is small against any data. */
+static int extend_metadata(const struct lvm_vg *vg, const char *path, struct vmundo_error *err)
+{
+    uint64_t more = vg->free / 2 < GROW_METADATA ? vg->free / 2 / vg->extent * vg->extent : GROW_METADATA;
+    AUTO_FREE char *by = str_printf(err, "+%" PRIu64 "b", more);
+    const char *args[] = {"lvextend", "--yes", "--poolmetadatasize", by, path, NULL};
+    if (!by)
+        return -1;
+    return more ? lvm_run(vg->name, args, NULL, err)
+                : error_set(err, VMUNDO_REFUSED, "volume group %s has no room left (vgextend)", vg->name);
+}
+
+/* A fifth more, at least GROW or what is wanted, and no more than there is. */
+static int extend_data(const struct lvm_vg *vg, const struct lvm_lv *pool, uint64_t want, const char *path,
+                       struct vmundo_error *err)
+{
+    uint64_t more = pool->size / 5 > GROW ? pool->size / 5 : GROW;
+    more = more > want ? more : want;
+    more = more < vg->free ? more : vg->free;
+    AUTO_FREE char *by = str_printf(err, "+%" PRIu64 "b", more / vg->extent * vg->extent);
+    const char *args[] = {"lvextend", "--yes", "--size", by, path, NULL};
+    if (!by)
+        return -1;
+    return more >= vg->extent ? lvm_run(vg->name, args, NULL, err)
+                              : error_set(err, VMUNDO_REFUSED, "volume group %s has no room left (vgextend)", vg->name);
+}
+
+/* Of the pool, whatever of it is fuller. */
+static int thin_extend(const struct branch *b, uint64_t want, struct vmundo_error *err)
 {
     AUTO_LVM_VG struct lvm_vg vg = {0};
     struct lvm_lv *lv = NULL;
@@ -91,12 +129,10 @@ static int thin_extend(const struct branch *b, struct vmundo_error *err)
         return -1;
     const struct lvm_lv *pool = lvm_find(&vg, lv->pool);
     AUTO_FREE char *path = str_printf(err, "%s/%s", vg.name, pool ? pool->name : "");
-    bool metadata = pool && pool->metadata_percent > pool->data_percent;
-    const char *data_args[] = {"lvextend", "--yes", "--extents", "+20%LV", path, NULL};
-    const char *metadata_args[] = {"lvextend", "--yes", "--poolmetadatasize", METADATA_STEP, path, NULL};
     if (!pool || !path)
         return error_set(err, VMUNDO_FAILED, "%s has no thin pool", b->origin);
-    if (lvm_run(vg.name, metadata ? metadata_args : data_args, NULL, &e) == 0)
+    bool metadata = pool->metadata_percent > pool->data_percent;
+    if ((metadata ? extend_metadata(&vg, path, &e) : extend_data(&vg, pool, want, path, &e)) == 0)
         return 0;
     return error_set(err, e.errnum == ENOSPC ? VMUNDO_REFUSED : e.code, "%s", e.msg);
 }
@@ -113,6 +149,7 @@ const struct storage_driver storage_lvm_thin = {
     .locate = lvm_locate,
     .remove = lvm_remove,
     .inspect = thin_inspect,
+    .glance = thin_glance,
     .extend = thin_extend,
     .changed = lvm_changed,
     .keep_check = lvm_keep_check,

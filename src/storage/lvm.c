@@ -90,8 +90,8 @@ static int classic_preflight(const struct branch *b, struct vmundo_error *err)
     return check_room(b, NULL, err);
 }
 
-/* A fifth more, at least GROW, and no more than it can ever need or there is. */
-static int classic_extend(const struct branch *b, struct vmundo_error *err)
+/* A fifth more, at least GROW or what is wanted, and no more than it can ever need or there is. */
+static int classic_extend(const struct branch *b, uint64_t want, struct vmundo_error *err)
 {
     AUTO_LVM_VG struct lvm_vg vg = {0};
     AUTO_LVM_NAME struct lvm_name n = {0};
@@ -103,11 +103,13 @@ static int classic_extend(const struct branch *b, struct vmundo_error *err)
     if (size >= full)
         return error_set(err, VMUNDO_REFUSED, lv ? "it is as large as it can ever need to be" : "it is gone");
     uint64_t more = size / 5 > GROW ? size / 5 : GROW;
+    more = more > want ? more : want;
     more = more < full - size ? more : full - size;
     more = more < vg.free ? more : vg.free;
     if (more < vg.extent)
         return error_set(err, VMUNDO_REFUSED, "volume group %s has no room left (vgextend)", vg.name);
-    AUTO_FREE char *by = str_printf(err, "+%" PRIu64 "b", round_up(more, 512));
+    /* Rounded down, since lvextend rounds up; full and size are whole extents. */
+    AUTO_FREE char *by = str_printf(err, "+%" PRIu64 "b", more / vg.extent * vg.extent);
     AUTO_FREE char *path = str_printf(err, "%s/%s", n.vg, n.lv);
     const char *args[] = {"lvextend", "--yes", "--size", by, path, NULL};
     return by && path ? lvm_run(n.vg, args, NULL, err) : -1;
@@ -135,6 +137,7 @@ static int inspect_metadata(const struct branch *b, const struct lvm_name *n, st
     const struct lvm_lv *lv = lvm_find(&vg, n->lv);
     ret->exists = lv != NULL;
     ret->limit = lv ? lv->size : b->limit;
+    ret->lost = lv && lv->invalid;
     return str_copy(!lv           ? "gone"
                     : lv->invalid ? "invalid: it was full, and all that was changed in it is lost"
                     : lv->merging ? "merging: it is being brought back into its origin"
@@ -142,7 +145,8 @@ static int inspect_metadata(const struct branch *b, const struct lvm_name *n, st
                     &ret->health, err);
 }
 
-static int classic_inspect(const struct branch *b, struct branch_status *ret, struct vmundo_error *err)
+/* What the kernel knows of it: nothing, while it is not active. */
+static int classic_glance(const struct branch *b, struct branch_status *ret, struct vmundo_error *err)
 {
     AUTO_LVM_NAME struct lvm_name n = {0};
     AUTO_LVM_DM struct lvm_dm d = {0};
@@ -152,9 +156,17 @@ static int classic_inspect(const struct branch *b, struct branch_status *ret, st
     if (!dm_name || lvm_dm_look(dm_name, LVM_DM_STATUS, &d, err) < 0)
         return -1;
     if (!d.exists || !str_eq(d.target, "snapshot"))
-        return inspect_metadata(b, &n, ret, err);
+        return 0;
     ret->exists = true;
     return lvm_snapshot_status(d.params, lvm_full_cow(d.size, CHUNK, 1), ret, err);
+}
+
+static int classic_inspect(const struct branch *b, struct branch_status *ret, struct vmundo_error *err)
+{
+    AUTO_LVM_NAME struct lvm_name n = {0};
+    if (classic_glance(b, ret, err) < 0)
+        return -1;
+    return ret->exists ? 0 : lvm_split_path(b->path, &n, err) < 0 ? -1 : inspect_metadata(b, &n, ret, err);
 }
 
 const struct storage_driver storage_lvm = {
@@ -170,6 +182,7 @@ const struct storage_driver storage_lvm = {
     .locate = lvm_locate,
     .remove = lvm_remove,
     .inspect = classic_inspect,
+    .glance = classic_glance,
     .extend = classic_extend,
     .changed = lvm_changed,
     .keep_check = lvm_keep_check,

@@ -119,16 +119,18 @@ void lvm_dm_clear(struct lvm_dm *d);
 enum lvm_dm_what { LVM_DM_STATUS, LVM_DM_TABLE };
 int lvm_dm_look(const char *dm_name, enum lvm_dm_what what, struct lvm_dm *ret, struct vmundo_error *err);
 
-/* How a branch is, from the status line of its device and, if it is thin, of its pool (NULL: not known). Of a classic
- * snapshot that is too small to hold a change of every chunk of full bytes, fill is how near its end is. */
+/* How a branch is, from the status line of its device and, if it is thin, of its pool of pool_size bytes (NULL: not
+ * known). Of a classic snapshot that is too small to hold a change of every chunk of full bytes, fill is how near its end
+ * is. */
 int lvm_snapshot_status(const char *params, uint64_t full, struct branch_status *ret, struct vmundo_error *err);
-int lvm_thin_status(const char *params, const char *pool_params, struct branch_status *ret, struct vmundo_error *err);
+int lvm_thin_status(const char *params, const char *pool_params, uint64_t pool_size, struct branch_status *ret,
+                    struct vmundo_error *err);
 
 /* Sectors that a merge has still to bring back; 0: all are. */
 int lvm_merge_left(const char *params, uint64_t *ret, bool *ret_failed, struct vmundo_error *err);
 
-/* Status line of the pool under a thin volume, the caller's; NULL in *ret: it has gone. */
-int lvm_pool_status(const char *thin_dm_name, char **ret, struct vmundo_error *err);
+/* The pool under a thin volume; !ret->exists: it has gone. */
+int lvm_pool_status(const char *thin_dm_name, struct lvm_dm *ret, struct vmundo_error *err);
 
 /* ---- the file system in a volume (lvm-mount.c) ----------------------------------------------------------------------
  */

@@ -85,11 +85,20 @@ static int null_inspect(const struct branch *b, struct branch_status *ret, struc
         return 0;
     ret->limit = b->limit;
     ret->fill = (double)st.st_size / (double)b->limit;
+    ret->room = (uint64_t)st.st_size < b->limit ? b->limit - (uint64_t)st.st_size : 0;
+    ret->lost = ret->room == 0;
+    if (ret->lost) {
+        free(ret->health);
+        ret->health = NULL;
+        if (str_copy("overflow: it is full", &ret->health, err) < 0)
+            return -1;
+    }
     return str_copy("file", &ret->bound, err);
 }
 
-static int null_extend(const struct branch *b, struct vmundo_error *err)
+static int null_extend(const struct branch *b, uint64_t want, struct vmundo_error *err)
 {
+    (void)want;
     return error_set(err, VMUNDO_REFUSED, "%s is as large as it may be", b->path);
 }
 
@@ -119,6 +128,7 @@ const struct storage_driver storage_null = {
     .create = null_create,
     .remove = sidecar_remove,
     .inspect = null_inspect,
+    .glance = null_inspect,
     .extend = null_extend,
     .changed = sidecar_changed,
     .keep_check = null_keep_check,

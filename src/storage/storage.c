@@ -203,11 +203,21 @@ int storage_inspect(const struct branch *b, struct branch_status *ret, struct vm
     return 0;
 }
 
-int storage_extend(const struct branch *b, struct vmundo_error *err)
+int storage_glance(const struct branch *b, struct branch_status *ret, struct vmundo_error *err)
+{
+    CLEANUP(branch_status_clear) struct branch_status s = {0};
+    if (b->driver->glance && b->driver->glance(b, &s, err) < 0)
+        return error_wrap(err, "cannot look at the branch %s", b->path);
+    *ret = s;
+    s = (struct branch_status){0};
+    return 0;
+}
+
+int storage_extend(const struct branch *b, uint64_t want, struct vmundo_error *err)
 {
     if (!b->driver->extend)
         return cannot(b, "make a branch larger", err);
-    return b->driver->extend(b, err) < 0 ? error_wrap(err, "cannot make the branch %s larger", b->path) : 0;
+    return b->driver->extend(b, want, err) < 0 ? error_wrap(err, "cannot make the branch %s larger", b->path) : 0;
 }
 
 int storage_changed(const struct branch *b, bool *ret, char **ret_what, struct vmundo_error *err)

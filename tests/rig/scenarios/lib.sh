@@ -142,6 +142,15 @@ disk = [ $disks]
 on_crash = "destroy"
 CFG
 }
+# quick_guest_cfg NAME DISK...: as guest_cfg, with a kernel that need not be unpacked: two thirds of the time of a start.
+quick_guest_cfg() {
+    guest_cfg "$@"
+    [ -f "$W/vmlinux" ] || python3 -c "
+import lzma
+d = open('/boot/guest', 'rb').read()
+open('$W/vmlinux', 'wb').write(d if d[:4] == b'\x7fELF' else lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(d[d.find(b'\xfd7zXZ\0'):]))"
+    sed -i "s,\"/boot/guest\",\"$W/vmlinux\"," "$W/$1.cfg"
+}
 # guest_open NAME: hold its console and wait until it obeys. Once after each start, before anything else reads there.
 guest_open() {
     local name=$1 tty fd end=$((SECONDS + 120))
@@ -164,11 +173,14 @@ guest_close() {
     [ -z "$fd" ] || exec {fd}>&-
     unset "GUEST_FD[$1]"
 }
-# guest_ask NAME SECONDS COMMAND...: what it answers, or exit code 1.
-guest_ask() {
-    local name=$1 seconds=$2 line tag=$BASHPID.$RANDOM
-    shift 2
-    echo "$tag $*" >&"${GUEST_FD[$name]}"
+# guest_begin NAME COMMAND..., and guest_wait NAME SECONDS: what it answers to that, or exit code 1.
+declare -A GUEST_TAG=()
+guest_begin() {
+    GUEST_TAG[$1]=$BASHPID.$RANDOM
+    echo "${GUEST_TAG[$1]} ${*:2}" >&"${GUEST_FD[$1]}"
+}
+guest_wait() {
+    local name=$1 seconds=$2 tag=${GUEST_TAG[$1]}
     while IFS= read -r -t "$seconds" line <&"${GUEST_FD[$name]}"; do
         line=${line%$'\r'}
         case $line in
@@ -178,6 +190,11 @@ guest_ask() {
     done
     echo "no answer"
     return 1
+}
+# guest_ask NAME SECONDS COMMAND...: both.
+guest_ask() {
+    guest_begin "$1" "${@:3}"
+    guest_wait "$1" "$2"
 }
 # guest NAME COMMAND...: have it done in the guest (see guest-init); prints what it has to say, if anything.
 guest() {

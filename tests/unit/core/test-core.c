@@ -4,6 +4,7 @@
  * Every test has a state directory and two images of its own in a temporary directory.
  */
 #include "core/context.h"
+#include "core/guard.h"
 #include "core/lock.h"
 #include "core/record.h"
 #include "core/store.h"
@@ -331,10 +332,12 @@ static void test_guard(void **state)
     assert_state(f, "paused", 1);
     guard_once(f);
     assert_state(f, "paused", 1);
-    assert_int_equal(truncate(d.disks[1].branch, (1 << 20) * 80 / 100), 0);
+    assert_int_equal(truncate(d.disks[1].branch, (1 << 20) * 60 / 100), 0);
     vmundo_domain_free(&d);
     assert_ok(f, vmundo_status(f->v, "web", &d, &f->err));
     assert_non_null(strstr(d.detail, "95% full"));
+    assert_non_null(strstr(d.detail, "no more room"));
+    assert_non_null(strstr(d.detail, "nobody watches"));
     vmundo_domain_free(&d);
     guard_once(f);
     assert_state(f, "running", 1);
@@ -345,6 +348,129 @@ static void test_guard(void **state)
     vmundo_log_free(&log);
     assert_error(f, vmundo_guard(f->v, &(struct vmundo_guard_options){.extend_at = 95, .once = true}, &f->err),
                  VMUNDO_USAGE, "make no sense");
+    assert_error(f, vmundo_guard(f->v, &(struct vmundo_guard_options){.name = "nosuch", .once = true}, &f->err),
+                 VMUNDO_NOT_FOUND, "there is no domain 'nosuch'");
+}
+
+static void run_bounded(struct fixture *f, unsigned extend_at, unsigned pause_at, bool no_guard)
+{
+    struct vmundo_run_options o = {.config = f->cfg, .method = "null", .hypervisor = "null", .size = 100 << 20,
+                                   .extend_at = extend_at, .pause_at = pause_at, .no_guard = no_guard};
+    assert_ok(f, vmundo_run(f->v, &o, &f->err));
+}
+
+static void fill_branch(struct fixture *f, unsigned percent)
+{
+    struct vmundo_domain d;
+    assert_ok(f, vmundo_status(f->v, "web", &d, &f->err));
+    assert_int_equal(truncate(d.disks[1].branch, (off_t)percent << 20), 0);
+    vmundo_domain_free(&d);
+}
+
+static void assert_detail(struct fixture *f, const char *part)
+{
+    struct vmundo_domains l;
+    struct vmundo_domain d;
+    assert_ok(f, vmundo_list(f->v, &l, &f->err));
+    assert_int_equal(l.n_domains, 1);
+    assert_ok(f, vmundo_status(f->v, "web", &d, &f->err));
+    if (part)
+        assert_true(l.domains[0].detail && strstr(l.domains[0].detail, part) && strstr(d.detail, part));
+    else
+        assert_null(l.domains[0].detail);
+    vmundo_domains_free(&l);
+    vmundo_domain_free(&d);
+}
+
+/* What run was told is in the record, and what guard is told counts more. */
+static void test_guard_levels(void **state)
+{
+    struct fixture *f = *state;
+    struct vmundo_run_options bad = {.config = f->cfg, .method = "null", .hypervisor = "null", .pause_at = 100};
+    assert_error(f, vmundo_run(f->v, &bad, &f->err), VMUNDO_USAGE, "make no sense");
+    run_bounded(f, 20, 40, false);
+    fill_branch(f, 35);
+    guard_once(f);
+    assert_state(f, "running", 1);
+    fill_branch(f, 45);
+    assert_ok(f, vmundo_guard(f->v, &(struct vmundo_guard_options){.name = "web", .once = true, .extend_at = 20, .pause_at = 60},
+                              &f->err));
+    assert_state(f, "running", 1);
+    guard_once(f);
+    assert_state(f, "paused", 1);
+    /* After a rollback the branch is another. */
+    assert_ok(f, vmundo_rollback(f->v, "web", NULL, &f->err));
+    assert_state(f, "running", 2);
+    assert_detail(f, NULL);
+    guard_once(f);
+    assert_state(f, "running", 2);
+}
+
+static void test_guard_unwanted(void **state)
+{
+    struct fixture *f = *state;
+    unsigned done = 0;
+    run_bounded(f, 0, 0, true);
+    fill_branch(f, 95);
+    assert_ok(f, vmundo_guard(f->v, &(struct vmundo_guard_options){.once = true}, &f->err));
+    assert_state(f, "running", 1);
+    assert_detail(f, NULL);
+    assert_ok(f, vmundo_recover(&f->options, &done, &f->err));
+    assert_int_equal(done, 0);
+    guard_once(f); /* asked for by name */
+    assert_state(f, "paused", 1);
+}
+
+/* One that is guarded by another process is left to it. */
+static void test_guard_of_another(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_CLOSE int lock = -1;
+    run_bounded(f, 0, 0, false);
+    fill_branch(f, 95);
+    assert_false(guard_is_alive(f->v, "web"));
+    assert_ok(f, guard_lock(f->v, "web", &lock, &f->err));
+    assert_true(guard_is_alive(f->v, "web"));
+    assert_error(f, vmundo_guard(f->v, &(struct vmundo_guard_options){.name = "web", .once = true}, &f->err),
+                 VMUNDO_CONFLICT, "guarded already");
+    assert_ok(f, vmundo_guard(f->v, &(struct vmundo_guard_options){.once = true}, &f->err));
+    assert_state(f, "running", 1);
+    close(lock);
+    lock = -1;
+    assert_ok(f, vmundo_guard(f->v, &(struct vmundo_guard_options){.once = true}, &f->err));
+    assert_state(f, "paused", 1);
+}
+
+/* A guard that gets the lock handed down works under it, and goes when the domain is off. */
+static void test_guard_until_off(void **state)
+{
+    struct fixture *f = *state;
+    int lock = -1;
+    run_bounded(f, 0, 0, false);
+    assert_ok(f, guard_lock(f->v, "web", &lock, &f->err));
+    assert_ok(f, vmundo_stop(f->v, "web", &(struct vmundo_stop_options){.force = true}, &f->err));
+    assert_ok(f, vmundo_guard(f->v, &(struct vmundo_guard_options){.name = "web", .until_off = true, .lock_fd = lock},
+                              &f->err));
+    assert_false(guard_is_alive(f->v, "web"));
+}
+
+static void test_lost(void **state)
+{
+    struct fixture *f = *state;
+    run_bounded(f, 0, 0, true);
+    fill_branch(f, 100);
+    assert_detail(f, "LOST: the branch");
+    guard_once(f);
+    assert_state(f, "running", 1);
+    struct vmundo_log log;
+    assert_ok(f, vmundo_log(f->v, "web", 0, &log, &f->err));
+    assert_string_equal(log.entries[log.n_entries - 1].outcome, "lost");
+    vmundo_log_free(&log);
+    assert_error(f, vmundo_keep(f->v, "web", &(struct vmundo_keep_options){.stop = true}, &f->err), VMUNDO_REFUSED,
+                 "cannot be kept: it is overflow");
+    assert_state(f, "running", 1);
+    assert_ok(f, vmundo_rollback(f->v, "web", NULL, &f->err));
+    assert_detail(f, NULL);
 }
 
 /* No room for two generations: the old one goes first, and the outcome is the same. */
@@ -495,6 +621,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_keep_refuses_a_changed_origin, setup, teardown),
         cmocka_unit_test_setup_teardown(test_start_refuses_a_changed_base, setup, teardown),
         cmocka_unit_test_setup_teardown(test_guard, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_guard_levels, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_guard_unwanted, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_guard_of_another, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_guard_until_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_first, setup, teardown),
         cmocka_unit_test_setup_teardown(test_newer_version, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_database, setup, teardown),

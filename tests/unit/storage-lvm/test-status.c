@@ -13,6 +13,8 @@ static void snapshot(const char *params, const char *health, const char *bound, 
         fail_msg("%s: health %s instead of %s", params, s.health, health);
     assert_true(str_eq(s.bound, bound));
     assert_true(s.fill > fill - 0.01 && s.fill < fill + 0.01);
+    assert_int_equal(s.lost, !str_eq(health, "ok"));
+    assert_int_equal(s.room, s.lost ? 0 : s.limit - s.used);
 }
 
 static void test_snapshot(void **state)
@@ -40,10 +42,13 @@ static void thin(const char *params, const char *pool, const char *health, const
 {
     struct vmundo_error err = {0};
     CLEANUP(branch_status_clear) struct branch_status s = {0};
-    assert_ok(lvm_thin_status(params, pool, &s, &err), &err);
+    assert_ok(lvm_thin_status(params, pool, 3200ull << 16, &s, &err), &err);
     if (!str_has_prefix(s.health, health))
         fail_msg("%s: health %s instead of %s", pool ? pool : params, s.health, health);
     assert_true(str_eq(s.bound, bound));
+    assert_int_equal(s.lost, !str_eq(health, "ok") && !str_has_prefix(health, "full"));
+    if (bound && str_eq(bound, "thin data") && str_eq(pool, POOL_OK))
+        assert_int_equal(s.room, 1600ull << 16);
 }
 
 static void test_thin(void **state)
@@ -55,7 +60,7 @@ static void test_thin(void **state)
     thin("Fail", POOL_OK, "failed: ", "thin data");
     thin("8 7", "2 1000/1024 16/3200 - rw discard_passdown queue_if_no_space - 256", "ok", "thin metadata");
     thin("8 7", "2 112/1024 3200/3200 - out_of_data_space discard_passdown queue_if_no_space - 256",
-         "overflow: ", "thin data");
+         "full: ", "thin data");
     thin("8 7", "2 1024/1024 16/3200 - ro discard_passdown queue_if_no_space - 256", "read-only: ", "thin metadata");
     thin("8 7", "2 112/1024 16/3200 - ro discard_passdown queue_if_no_space needs_check 256",
          "needs repair: ", "thin metadata");
