@@ -33,6 +33,18 @@ cleanups=()
 # cleanup COMMAND...: run it when the test ends; the last one first
 cleanup() { cleanups+=("$(printf '%q ' "$@")"); }
 
+# own_loop DEVICE: detached at the end, unless `detach DEVICE` did it before: by then it may be another test's.
+declare -A own_loops=()
+own_loop() {
+    own_loops[$1]=1
+    cleanup detach_own "$1"
+}
+detach() {
+    losetup -d "$1"
+    unset "own_loops[$1]"
+}
+detach_own() { [ -z "${own_loops[$1]:-}" ] || detach "$1"; }
+
 run_cleanups() {
     local rc=$? i pid
     trap - EXIT

@@ -11,13 +11,13 @@ remember "$image"
 
 step "attached to a loop device"
 loop=$(losetup -f --show "$image")
-cleanup losetup -d "$loop"
+own_loop "$loop"
 expect_exit 4 "$loop" vmundo run -H null "$work/vm.cfg"
 vmundo run -H null --allow-in-use "$work/vm.cfg"
 [ "$(field vm disks.0.consistency)" = crash ] || fail "consistency $(field vm disks.0.consistency) instead of crash"
 vmundo stop --force vm
 expect_exit 4 "$loop" vmundo keep vm
-losetup -d "$loop"
+detach "$loop"
 vmundo drop vm
 unchanged
 no_traces loop

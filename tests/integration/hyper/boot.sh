@@ -39,9 +39,9 @@ boots_from C "disk = [ 'vdev=xvda,access=rw,format=raw,target=${odd//\'/\\\'}' ]
 step "a block device"
 requires_root
 loop=$(losetup --find --show "$work/B") || skip "no loop devices here"
-cleanup losetup -d "$loop"
+own_loop "$loop"
 boots_from B "disk = [ 'phy:$loop,xvda,w' ]"
-losetup -d "$loop"
+detach "$loop"
 
 step "a console log without end is cut, and goes on"
 sector_domain t

@@ -25,12 +25,12 @@ user "$image" "$loop"
 user "$loop" "$loop"
 writer "$loop" "$loop"
 umount "$work/mnt"
-losetup -d "$loop"
+detach "$loop"
 wait_until 5 sh -c "! losetup '$loop' 2>/dev/null"
 loop=$(losetup -f --show -r "$image")
 user "$image" "$loop"
 writer "$image" nobody
-losetup -d "$loop"
+detach "$loop"
 wait_until 5 sh -c "! losetup '$loop' 2>/dev/null"
 
 step "a mounted image"
@@ -44,7 +44,7 @@ wait_until 5 sh -c "'$drive' in-use '$image' | grep -qx nobody"
 
 step "a device"
 loop=$(losetup -f --show -o 4096 "$image")
-cleanup losetup -d "$loop"
+own_loop "$loop"
 mkfs.ext4 -q "$loop"
 user "$loop" nobody
 mount "$loop" "$work/mnt"
@@ -67,7 +67,7 @@ wait $! || true
 user "$loop" nobody
 second=$(losetup -f --show -o 4096 "$loop")
 user "$loop" "$second"
-losetup -d "$second"
+detach "$second"
 wait_until 5 sh -c "! losetup '$second' 2>/dev/null"
 if mkswap -q "$loop" 2>/dev/null && swapon "$loop" 2>/dev/null; then
     user "$loop" "swap area $loop"
@@ -95,9 +95,9 @@ dd if=/dev/urandom of="$loop" bs=4k count=1 seek=5000 status=none
 now=$(print "$loop")
 [ "${now#*written=}" != "${then#*written=}" ] || fail "a write was not noticed: $now"
 # attached anew: the counter begins again, the samples are the same
-losetup -d "$loop"
-wait_until 5 sh -c "! losetup '$loop' 2>/dev/null"
-losetup -o 4096 "$loop" "$image"
+detach "$loop"
+loop=$(losetup -f --show -o 4096 "$image")
+own_loop "$loop"
 again=$(print "$loop")
 [ "${again%%samples*}" != "${now%%samples*}" ] || fail "attaching it anew was not noticed"
 expect "${again##*samples=}" "${now##*samples=}"

@@ -94,7 +94,7 @@ expect_exit 5 "does not state the format of its backing file" drive preflight "$
 step "a block device: the overlay lies in the state directory"
 truncate -s 64M "$fs/device.img"
 device=$(losetup -f --show -o 1M "$fs/device.img")
-cleanup losetup -d "$device"
+own_loop "$device"
 life "$device" raw
 make "$device" raw
 [[ $branch == $VMUNDO_STATE_DIR/.vmundo/* ]] || fail "the overlay of a device is at $branch"

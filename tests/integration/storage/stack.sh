@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # stack.sh: what lies under a target: loop devices, partitions, mounts over mounts, bind mounts, overlays.
 . "$(dirname "$0")/common.sh"
-requires losetup
+requires losetup partx
 make_fs xfs
 
 # stack TARGET KEY=VALUE...: that is what is said of it
@@ -22,21 +22,21 @@ stack "$image" kind=0 "path=$image" via_loop= size=67108864 "mount=$fs" type=xfs
 
 step "loop devices"
 loop=$(attach "$image")
-cleanup losetup -d "$loop"
+own_loop "$loop"
 stack "$loop" kind=0 "path=$image" "via_loop=$loop" type=xfs
 ln -s "$loop" "$work/link"
 stack "$work/link" kind=0 "path=$image" "via_loop=$loop"
 second=$(attach "$loop")
-cleanup losetup -d "$second"
+own_loop "$second"
 stack "$second" kind=0 "path=$image" "via_loop=$second"
-losetup -d "$second"
+detach "$second"
 part=$(attach -o 1M "$image")
-cleanup losetup -d "$part"
+own_loop "$part"
 stack "$part" kind=1 "path=$part" via_loop= size=66060288
-losetup -d "$part"
+detach "$part"
 part=$(attach --sizelimit 1M "$image")
 stack "$part" kind=1 "path=$part" size=1048576
-losetup -d "$part"
+detach "$part"
 mv "$image" "$image.moved"
 stack "$loop" "path=$image.moved" # the kernel knows it by its new name
 cp "$image.moved" "$image"
@@ -45,7 +45,7 @@ expect_exit 1 "the file of $loop is no longer at" drive stack "$loop"
 mv "$image" "$image.moved (deleted)"
 expect_exit 1 "the file of $loop is no longer at .*another has taken its place" drive stack "$loop"
 mv "$image.moved (deleted)" "$image"
-losetup -d "$loop"
+detach "$loop"
 wait_until 5 sh -c "! losetup '$loop' 2>/dev/null"
 expect_exit 1 "has no medium" drive stack "$loop"
 
@@ -57,13 +57,18 @@ with open(sys.argv[1], "r+b") as f: # an MBR with one partition of 8 MiB at 1 Mi
     f.write(struct.pack("<8B2I", 0, 0, 0, 0, 0x83, 0, 0, 0, 2048, 16384))
     f.seek(510)
     f.write(b"\x55\xaa")' "$image"
-# The kernel looks for partitions itself: those it is told of by partx stay when the device goes, for the next who gets it.
-loop=$(losetup --find --show --partscan "$image")
-cleanup losetup -d "$loop"
+loop=$(attach "$image")
+own_loop "$loop"
+# A partition that the kernel is told of stays when the loop device goes, for the next who gets that device.
+partx -d "$loop" 2>/dev/null || true
+partx -a "$loop"
+forget_partitions() { [ -z "${own_loops[$1]:-}" ] || partx -d "$1"; }
+cleanup forget_partitions "$loop"
 wait_until 5 test -b "${loop}p1"
 stack "${loop}p1" kind=1 "path=${loop}p1" via_loop= size=8388608
 stack "$loop" kind=0 "path=$image"
-losetup -d "$loop"
+forget_partitions "$loop"
+detach "$loop"
 
 step "mounts"
 mkdir "$work/bind" "$fs/dir"

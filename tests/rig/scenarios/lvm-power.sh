@@ -4,11 +4,13 @@
 # cut: once
 # limit: 900
 cfg() { plain_cfg "$1" "format=raw,vdev=xvda,access=rw,target=$2"; }
-# held CALL enter|exit N COMMAND...: run it in the background; it stands still for long before or after its N-th CALL
+# held PATH CALL N COMMAND...: run it in the background; it stands still for long before its N-th CALL, counting with a
+# PATH only those that go there. Not while it has the state database locked: then nobody else could do anything.
 held() {
-    local call=$1 when=$2 n=$3
+    local path=${1:+-P$1} call=$2 when=enter n=$3
     shift 3
-    strace -qq -e signal=none -e "trace=$call" -e "inject=$call:delay_$when=900000000:when=$n" -o "$W/held.$RANDOM" "$@" >>"$W/held.out" 2>&1 &
+    # shellcheck disable=SC2086 # nothing, or one word
+    strace $path -qq -e signal=none -e "trace=$call" -e "inject=$call:delay_$when=900000000:when=$n" -o "$W/held.$RANDOM" "$@" >>"$W/held.out" 2>&1 &
 }
 
 if [ "$RIG_PHASE" = 1 ]; then
@@ -39,9 +41,9 @@ if [ "$RIG_PHASE" = 1 ]; then
     for d in merge copy back; do sum "$(branch_of "$d" xvda)" >"$W/$d.want"; done
     for d in merge copy; do vmundo stop -q --force "$d"; done
     say "all of them in the middle of something"
-    held pwrite64 enter 6 vmundo keep -q copy
-    held "?clone,?clone3,?vfork" enter 1 vmundo drop -q back
-    held fdatasync enter 3 vmundo run -q -H null "$W/start.cfg"
+    held "$W/files/vm.img" pwrite64 6 vmundo keep -q copy
+    held "" "?clone,?clone3,?vfork" 1 vmundo drop -q back
+    held "" "?rename,?renameat,?renameat2" 1 vmundo run -q -H null "$W/start.cfg"
     until_true 90 bash -c "dmsetup ls | grep -q 'power--new-new.vmundo.*-cow'"
     until_true 90 bash -c "! cmp -s <(md5sum <$W/files/vm.img | cut -d' ' -f1) $W/vm.was"
     vmundo keep -q merge >>"$W/held.out" 2>&1 &
