@@ -102,7 +102,9 @@ static int ask_hypervisor(const struct vmundo *v, const struct record *r, bool c
         return -1;
     const char *detail = guarded ? guarded : s.ended;
     if (s.unwatched)
-        detail = "its monitor is gone: 'vmundo recover' starts a new one";
+        detail = c.i.driver->rewatch ? "its monitor is gone: 'vmundo recover' starts a new one"
+                                     : "the process that watched it is gone: when its guest ends or reboots, nobody acts "
+                                       "on it until 'vmundo rollback', 'stop' or 'drop'";
     else if (s.power == HYPER_OFF && !detail)
         detail = "it was running when the host went down";
     return str_copy(power_name(&s), &d->state, err) < 0 ? -1 : str_copy(detail, &d->detail, err);

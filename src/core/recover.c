@@ -155,7 +155,7 @@ static int rewatch(struct vmundo *v, const char *name, const char *text, unsigne
         return -1;
     if (s.power != HYPER_OFF && !v->dry_run)
         guard_spawn(v, &r);
-    if (!s.unwatched)
+    if (!s.unwatched || !c.i.driver->rewatch)
         return 0;
     ++*count;
     context_report(v, VMUNDO_EVENT_ACTION, name, "start a new monitor for the running domain");

@@ -73,7 +73,7 @@ struct hyper_status {
     char *ended;             /* HYPER_OFF after it ran: "guest powered off", "guest crashed", "qemu-system-x86_64 was
                               * killed by signal 9"; HYPER_PAUSED: the guest has ended and on_…="preserve" keeps it;
                               * else NULL */
-    bool unwatched;          /* it runs but its monitor is gone */
+    bool unwatched;          /* it runs but its monitor is gone, or with Xen, where none can follow it, its xl */
 };
 
 struct hyper_driver {
@@ -131,7 +131,7 @@ struct hyper_driver {
     /* Connect to the serial console. Errors: VMUNDO_CONFLICT another client has it, or the domain is off. */
     int (*console)(const struct instance *i, int *ret_fd, struct vmundo_error *err);
 
-    /* A running instance without a monitor gets a new one. May be missing. */
+    /* A running instance without a monitor gets a new one. May be missing: then it stays without. */
     int (*rewatch)(const struct instance *i, struct vmundo_error *err);
 
     /* Is a domain of this name running that is not ours? *ret false where that cannot be. May be missing. */

@@ -109,6 +109,7 @@ static int judge(const struct xen_run *n, const struct xen_domain *is, struct hy
         return judge_shutdown(n, is, s, err);
     if (is->domid && n->log.domid) {
         s->power = is->paused ? HYPER_PAUSED : HYPER_RUNNING;
+        s->unwatched = !n->xl_lives;
         return 0;
     }
     s->power = HYPER_OFF;
