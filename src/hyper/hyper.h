@@ -96,6 +96,11 @@ struct hyper_driver {
     int (*resume)(const struct instance *i, struct vmundo_error *err);
     int (*pause)(const struct instance *i, struct vmundo_error *err);
 
+    /* Stop it for good, so that it counts as paused, and give up whatever there is only one of, such as its name: then
+     * another instance of the domain can run before this one is destroyed, which takes longer. One that is off is left
+     * so. May be missing: it must be destroyed first. */
+    int (*step_aside)(const struct instance *i, struct vmundo_error *err);
+
     /* Ask the guest to power off and wait. *ret_off false: the time is up and it still runs. */
     int (*shutdown)(const struct instance *i, unsigned timeout_ms, bool *ret_off, struct vmundo_error *err);
 
@@ -157,6 +162,7 @@ int hyper_check(const struct hyper_driver *h, const struct domain *d, const stru
 int hyper_start(const struct instance *i, struct vmundo_error *err);
 int hyper_resume(const struct instance *i, struct vmundo_error *err);
 int hyper_pause(const struct instance *i, struct vmundo_error *err);
+int hyper_step_aside(const struct instance *i, struct vmundo_error *err);
 int hyper_shutdown(const struct instance *i, unsigned timeout_ms, bool *ret_off, struct vmundo_error *err);
 int hyper_destroy(const struct instance *i, struct vmundo_error *err);
 int hyper_state(const struct instance *i, struct hyper_status *ret, struct vmundo_error *err);

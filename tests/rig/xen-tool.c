@@ -3,7 +3,7 @@
  * xen-tool: the xen driver on the command line, without the engine, for the scenarios: xen-tool ACTION DIR [ARGUMENT].
  *
  *     start DIR CFG         DIR/domain.cfg becomes a copy of CFG
- *     resume, pause, destroy DIR
+ *     resume, pause, step-aside, destroy DIR
  *     shutdown DIR MS       prints "off" or "still running"
  *     state DIR             prints "running|paused|off PID HOW-IT-ENDED"
  *     cat DIR               the console on stdin and stdout, until stdin ends or the domain does; "connected" on stderr
@@ -141,6 +141,8 @@ static int act(struct instance *i, struct domain *d, const char *action, const c
         return hyper_resume(i, &err);
     if (str_eq(action, "pause"))
         return hyper_pause(i, &err);
+    if (str_eq(action, "step-aside"))
+        return hyper_step_aside(i, &err);
     if (str_eq(action, "destroy"))
         return hyper_destroy(i, &err);
     if (str_eq(action, "cat"))
