@@ -112,7 +112,7 @@ static int await(const char *name, uint32_t older)
     uint64_t deadline = sys_monotonic_ms() + AWAIT_TIMEOUT_MS;
     if (xen_open(&x, &err) < 0)
         return -1;
-    for (; sys_monotonic_ms() < deadline; poll(NULL, 0, 10))
+    for (; sys_monotonic_ms() < deadline; poll(NULL, 0, 50))
         if (runs_newer(&x, name, older)) {
             printf("%" PRIu64 "\n", sys_realtime_ms());
             return 0;

@@ -3,14 +3,15 @@
 # vmundo grew from, against `vmundo rollback`, alternating, on a classic volume and on a thin one; and how many lvm and xl
 # processes come before the new domain runs. By hand the image is served by QEMU (qdisk), the quicker way under emulation;
 # xl's own way for image files (Xen's block script makes a loop device) is measured in the first round only. The guest does
-# nothing, so that what is timed is the hosts' work. Only the ratios mean something here. ROUNDS in the environment.
+# nothing, so that what is timed is the hosts' work. Only the ratios mean something here. In the environment: ROUNDS, and VOLUMES for
+# one of both.
 # limit: 1800
 ROUNDS=${ROUNDS:-5}
 new_vg bench 3000
 lvcreate -q -y -L 256M -n files bench
 lvcreate -q -y -L 600M -T bench/pool
 lvcreate -q -y -V 256M -T bench/pool -n thin
-for volume in files thin; do
+for volume in ${VOLUMES:-files thin}; do
     mkfs.ext4 -q "/dev/bench/$volume"
     mkdir -p "$W/$volume" "$W/$volume.S"
     mount "/dev/bench/$volume" "$W/$volume"
@@ -69,8 +70,8 @@ hand() { # VOLUME DOMAIN
 }
 # One domain at a time: memory and processors are for the one that is looked at.
 for ((round = 1; round <= ROUNDS; round++)); do
-    [ "$round" != 1 ] || hand files hloop
-    for volume in files thin; do
+    [ "$round" != 1 ] || [ "${VOLUMES:-}" ] || hand files hloop
+    for volume in ${VOLUMES:-files thin}; do
         hand "$volume" "h$volume"
         vmundo run -q --size 64M "$W/v$volume.cfg"
         timed "v$volume" vmundo rollback -q "v$volume"
@@ -85,7 +86,7 @@ traced() {
     kill $!
     wait $! || true
 }
-for volume in files thin; do
+for volume in ${VOLUMES:-files thin}; do
     vmundo run -q --size 64M "$W/v$volume.cfg"
     timed "v$volume" traced "$W/exec.$volume" vmundo rollback -q "v$volume"
     running=$(<"$W/runs")
