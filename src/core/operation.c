@@ -380,6 +380,18 @@ static int start_new(struct operation *op, const struct record *a, struct vmundo
     return 0;
 }
 
+/* Destroying the old instance takes time that nobody needs to wait for: where PREPARE has built the new one beside it, and
+ * the driver can, it only steps aside, and is destroyed when the new one runs. false: it is to be destroyed first. */
+static bool make_way(const struct operation *op, const struct record *old, const struct record *new)
+{
+    AUTO_INSTANCE struct instance_ctx o = {0}, n = {0};
+    CLEANUP(hyper_status_clear) struct hyper_status s = {0};
+    if (!old || !old->running || !new || op->old_first || instance_open(op->v, old, &o, NULL) < 0 ||
+        !o.i.driver->step_aside || instance_open(op->v, new, &n, NULL) < 0 || hyper_state(&n.i, &s, NULL) < 0)
+        return false;
+    return s.power == HYPER_PAUSED && !s.ended && hyper_step_aside(&o.i, NULL) == 0;
+}
+
 /* Where there is no room for two branches at once: the old ones go, then the new ones are made. The origin is safe either
  * way, but until the new ones stand there is none. */
 static int replace_branches(struct operation *op, struct vmundo_error *err)
@@ -470,8 +482,11 @@ int operation_finish(struct operation *op, const char *outcome, struct vmundo_er
 {
     const struct record *old = ending(op), *new = starting(op);
     struct vmundo_error start = {0};
-    if ((old && end_instance(op, old, op->after, err) < 0) || (op->old_first && replace_branches(op, err) < 0) ||
-        (new && start_new(op, new, &start) < 0 && settle_for_off(op, err) < 0) || write_mark(op, err) < 0 ||
+    bool aside = make_way(op, old, new);
+    if ((old && !aside && end_instance(op, old, op->after, err) < 0) ||
+        (op->old_first && replace_branches(op, err) < 0) ||
+        (new && start_new(op, new, &start) < 0 && settle_for_off(op, err) < 0) ||
+        (aside && end_instance(op, old, op->after, err) < 0) || write_mark(op, err) < 0 ||
         (op->keep && commit(op, err) < 0) || clean(op, start.code ? "failed" : outcome, err) < 0) {
         if (err)
             err->code = VMUNDO_INTERRUPTED;

@@ -7,7 +7,7 @@
  *     PLAN      locks, checks, and the list of actions; a dry run ends here
  *     PREPARE   journal entry; branches that only after has are made; the new instance is started, paused
  *     SWITCH    after takes effect in the store. Up to here a failure or a kill undoes, from here on it is finished.
- *               Then the old instance ends, and the new one runs
+ *               Then the old instance stops, the new one runs, and the old one is destroyed
  *     COMMIT    keep: the branches' content becomes the origins'
  *     CLEAN     branches and directories that only before has are removed; the journal entry becomes a log line
  *

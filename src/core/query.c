@@ -112,7 +112,9 @@ static int ask_hypervisor(const struct vmundo *v, const struct record *r, bool c
     const char *detail = guarded.why ? guarded.why : s.ended;
     AUTO_FREE char *gone = NULL;
     if (s.unwatched)
-        detail = "its monitor is gone: 'vmundo recover' starts a new one";
+        detail = c.i.driver->rewatch ? "its monitor is gone: 'vmundo recover' starts a new one"
+                                     : "the process that watched it is gone: when its guest ends or reboots, nobody acts "
+                                       "on it until 'vmundo rollback', 'stop' or 'drop'";
     else if (unguarded && !(detail = gone = say_unguarded(guarded.why, err)))
         return -1;
     else if (s.power == HYPER_OFF && !detail)

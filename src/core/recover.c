@@ -201,7 +201,7 @@ static int rewatch(struct vmundo *v, const char *name, const char *text, unsigne
         return -1;
     if (s.power != HYPER_OFF && regard(v, &r, count, err) < 0)
         return -1;
-    if (!s.unwatched)
+    if (!s.unwatched || !c.i.driver->rewatch)
         return 0;
     ++*count;
     context_report(v, VMUNDO_EVENT_ACTION, name, "start a new monitor for the running domain");

@@ -107,6 +107,11 @@ int hyper_pause(const struct instance *i, struct vmundo_error *err)
     return i->driver->pause ? i->driver->pause(i, err) : cannot(i->driver, "pause domains", err);
 }
 
+int hyper_step_aside(const struct instance *i, struct vmundo_error *err)
+{
+    return i->driver->step_aside ? i->driver->step_aside(i, err) : cannot(i->driver, "run two instances in turn", err);
+}
+
 int hyper_shutdown(const struct instance *i, unsigned timeout_ms, bool *ret_off, struct vmundo_error *err)
 {
     return i->driver->shutdown ? i->driver->shutdown(i, timeout_ms, ret_off, err)

@@ -73,7 +73,7 @@ struct hyper_status {
     char *ended;             /* HYPER_OFF after it ran: "guest powered off", "guest crashed", "qemu-system-x86_64 was
                               * killed by signal 9"; HYPER_PAUSED: the guest has ended and on_…="preserve" keeps it;
                               * else NULL */
-    bool unwatched;          /* it runs but its monitor is gone */
+    bool unwatched;          /* it runs but its monitor is gone, or with Xen, where none can follow it, its xl */
 };
 
 struct hyper_driver {
@@ -95,6 +95,11 @@ struct hyper_driver {
 
     int (*resume)(const struct instance *i, struct vmundo_error *err);
     int (*pause)(const struct instance *i, struct vmundo_error *err);
+
+    /* Stop it for good, so that it counts as paused, and give up whatever there is only one of, such as its name: then
+     * another instance of the domain can run before this one is destroyed, which takes longer. One that is off is left
+     * so. May be missing: it must be destroyed first. */
+    int (*step_aside)(const struct instance *i, struct vmundo_error *err);
 
     /* Ask the guest to power off and wait. *ret_off false: the time is up and it still runs. */
     int (*shutdown)(const struct instance *i, unsigned timeout_ms, bool *ret_off, struct vmundo_error *err);
@@ -131,7 +136,7 @@ struct hyper_driver {
     /* Connect to the serial console. Errors: VMUNDO_CONFLICT another client has it, or the domain is off. */
     int (*console)(const struct instance *i, int *ret_fd, struct vmundo_error *err);
 
-    /* A running instance without a monitor gets a new one. May be missing. */
+    /* A running instance without a monitor gets a new one. May be missing: then it stays without. */
     int (*rewatch)(const struct instance *i, struct vmundo_error *err);
 
     /* Is a domain of this name running that is not ours? *ret false where that cannot be. May be missing. */
@@ -157,6 +162,7 @@ int hyper_check(const struct hyper_driver *h, const struct domain *d, const stru
 int hyper_start(const struct instance *i, struct vmundo_error *err);
 int hyper_resume(const struct instance *i, struct vmundo_error *err);
 int hyper_pause(const struct instance *i, struct vmundo_error *err);
+int hyper_step_aside(const struct instance *i, struct vmundo_error *err);
 int hyper_shutdown(const struct instance *i, unsigned timeout_ms, bool *ret_off, struct vmundo_error *err);
 int hyper_destroy(const struct instance *i, struct vmundo_error *err);
 int hyper_state(const struct instance *i, struct hyper_status *ret, struct vmundo_error *err);

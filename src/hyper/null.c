@@ -188,6 +188,12 @@ static int pause_it(const struct instance *i, struct vmundo_error *err)
     return set(i, "paused", err);
 }
 
+static int step_aside(const struct instance *i, struct vmundo_error *err)
+{
+    struct vmundo_error e = {0};
+    return pause_it(i, &e) == 0 || e.code == VMUNDO_CONFLICT ? 0 : error_set(err, e.code, "%s", e.msg);
+}
+
 static int destroy(const struct instance *i, struct vmundo_error *err)
 {
     AUTO_CLOSE int dir = -1;
@@ -254,6 +260,7 @@ const struct hyper_driver hyper_null = {
     .start = start,
     .resume = resume,
     .pause = pause_it,
+    .step_aside = step_aside,
     .shutdown = shutdown_it,
     .destroy = destroy,
     .state = state,

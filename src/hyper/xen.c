@@ -109,6 +109,7 @@ static int judge(const struct xen_run *n, const struct xen_domain *is, struct hy
         return judge_shutdown(n, is, s, err);
     if (is->domid && n->log.domid) {
         s->power = is->paused ? HYPER_PAUSED : HYPER_RUNNING;
+        s->unwatched = !n->xl_lives;
         return 0;
     }
     s->power = HYPER_OFF;
@@ -194,6 +195,25 @@ static int pause_it(const struct instance *i, struct vmundo_error *err)
     return rc ? xen_error(&x, rc, err, "cannot pause Xen's domain %u", is.domid) : 0;
 }
 
+/* Paused, and under a name that says what it is until it is destroyed. */
+static int step_aside(const struct instance *i, struct vmundo_error *err)
+{
+    AUTO_XEN struct xen x = XEN_INIT;
+    struct vmundo_error e = {0};
+    struct xen_domain is;
+    if (xen_open_live(i, &x, &is, &e) < 0)
+        return e.code == VMUNDO_CONFLICT ? 0 : error_set(err, e.code, "%s", e.msg);
+    int rc = is.paused ? 0 : libxl_domain_pause(x.ctx, is.domid, NULL);
+    if (rc)
+        return xen_error(&x, rc, err, "cannot pause Xen's domain %u", is.domid);
+    AUTO_FREE char *now = libxl_domid_to_name(x.ctx, is.domid);
+    AUTO_FREE char *old = str_printf(err, "%s--old", i->domain->name);
+    if (!old || !str_eq(now, i->domain->name))
+        return old ? 0 : -1;
+    rc = libxl_domain_rename(x.ctx, is.domid, now, old);
+    return rc ? xen_error(&x, rc, err, "cannot rename Xen's domain %u to %s", is.domid, old) : 0;
+}
+
 /* Guests without Xen's drivers have a power button at best. */
 static int press_button(struct xen *x, uint32_t domid, struct vmundo_error *err)
 {
@@ -242,6 +262,7 @@ const struct hyper_driver hyper_xen = {
     .start = xen_start,
     .resume = resume,
     .pause = pause_it,
+    .step_aside = step_aside,
     .shutdown = shutdown_it,
     .destroy = xen_destroy,
     .state = state,

@@ -3,12 +3,13 @@
  * xen-tool: the xen driver on the command line, without the engine, for the scenarios: xen-tool ACTION DIR [ARGUMENT].
  *
  *     start DIR CFG         DIR/domain.cfg becomes a copy of CFG
- *     resume, pause, destroy DIR
+ *     resume, pause, step-aside, destroy DIR
  *     shutdown DIR MS       prints "off" or "still running"
  *     state DIR             prints "running|paused|off PID HOW-IT-ENDED"
  *     cat DIR               the console on stdin and stdout, until stdin ends or the domain does; "connected" on stderr
  *     time DIR N            N times state: microseconds each
  *     in-use PATH           prints of which domain it is a disk, or "no"
+ *     await NAME DOMID      waits until a domain of this name that is newer than DOMID runs; prints when, in milliseconds
  *     check DIR CFG         $XEN_TOOL_NET is the network, $XEN_TOOL_ACCEL the acceleration
  *
  * DIR is an instance's directory; its parent's name is the domain's. Errors go to stderr, and their code is the exit
@@ -16,12 +17,15 @@
  */
 #include "config/config.h"
 #include "hyper/drivers.h"
+#include "hyper/xen-libxl.h"
 #include "util/sys.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
 #include <poll.h>
+
+#define AWAIT_TIMEOUT_MS 300000
 
 static struct vmundo_error err;
 
@@ -86,6 +90,36 @@ static int print_use(const char *path)
     return 0;
 }
 
+/* A newer domain of this name that has been let run; a cheap question to Xen before xenstore is asked for the name. */
+static bool runs_newer(struct xen *x, const char *name, uint32_t older)
+{
+    int n = 0;
+    bool found = false;
+    libxl_dominfo *all = libxl_list_domain(x->ctx, &n);
+    for (int k = 0; all && k < n; k++) {
+        bool maybe = !found && all[k].domid > older && !all[k].paused && !all[k].dying;
+        AUTO_FREE char *is = maybe ? libxl_domid_to_name(x->ctx, all[k].domid) : NULL;
+        found = found || str_eq(is, name);
+    }
+    if (all)
+        libxl_dominfo_list_free(all, n);
+    return found;
+}
+
+static int await(const char *name, uint32_t older)
+{
+    AUTO_XEN struct xen x = XEN_INIT;
+    uint64_t deadline = sys_monotonic_ms() + AWAIT_TIMEOUT_MS;
+    if (xen_open(&x, &err) < 0)
+        return -1;
+    for (; sys_monotonic_ms() < deadline; poll(NULL, 0, 50))
+        if (runs_newer(&x, name, older)) {
+            printf("%" PRIu64 "\n", sys_realtime_ms());
+            return 0;
+        }
+    return error_set(&err, VMUNDO_FAILED, "no new domain %s in time", name);
+}
+
 static int check(const struct instance *i)
 {
     AUTO_STRV struct strv ignored = {0};
@@ -107,6 +141,8 @@ static int act(struct instance *i, struct domain *d, const char *action, const c
         return hyper_resume(i, &err);
     if (str_eq(action, "pause"))
         return hyper_pause(i, &err);
+    if (str_eq(action, "step-aside"))
+        return hyper_step_aside(i, &err);
     if (str_eq(action, "destroy"))
         return hyper_destroy(i, &err);
     if (str_eq(action, "cat"))
@@ -130,6 +166,8 @@ static int run(int argc, char **argv)
         return error_set(&err, VMUNDO_USAGE, "xen-tool ACTION DIR [ARGUMENT]");
     if (str_eq(argv[1], "in-use"))
         return print_use(argv[2]);
+    if (str_eq(argv[1], "await") && argc == 4)
+        return await(argv[2], (uint32_t)strtoul(argv[3], NULL, 10));
     AUTO_FREE char *config = str_printf(&err, "%s/domain.cfg", argv[2]);
     AUTO_FREE char *copy = strdup(argv[2]);
     if (!config || !copy || str_copy(basename(dirname(copy)), &d.name, &err) < 0)

@@ -10,6 +10,10 @@ shopt -s inherit_errexit
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C HOME=/root
 W=/work/$RIG_NAME
 mkdir -p "$W"
+# As on any host that was not booted by an init as small as the rig's. Xen's hotplug scripts wait for ever without.
+for n in 0:stdin 1:stdout 2:stderr; do ln -sfn "/proc/self/fd/${n%:*}" "/dev/${n#*:}"; done
+unset n
+ln -sfn /proc/self/fd /dev/fd
 
 trap 'echo "line $LINENO of $RIG_NAME: $BASH_COMMAND failed" >&2' ERR
 
@@ -201,4 +205,26 @@ guest() {
     local text
     text=$(guest_ask "$1" 90 "${@:2}") || fail "guest $*: $text"
     [ -z "$text" ] || echo "$text"
+}
+
+# idle_cfg NAME DISK...: as guest_cfg, for a guest that does nothing: it runs at once, takes no time of anybody's, and
+# never looks at its disks, which the control domain holds open for it all the same.
+idle_cfg() {
+    [ -e "$W/idle" ] || idle_kernel "$W/idle"
+    guest_cfg "$@"
+    sed -i "/^ramdisk/d; s,/boot/guest,$W/idle,; s/^memory.*/memory = 16/" "$W/$1.cfg"
+}
+# Its kernel: an ELF file with Xen's notes whose one page of code is a loop around "wait for nothing" (SCHEDOP_poll).
+idle_kernel() {
+    python3 - "$1" <<'PYTHON'
+import struct, sys
+code = b"\xb8\x1d\0\0\0" b"\xbf\x03\0\0\0" b"\xbe\0\x08\0\0" b"\x0f\x05" b"\xeb\xed"
+def note(kind, value): return struct.pack("<III", 4, len(value), kind) + b"Xen\0" + value + b"\0" * (-len(value) % 4)
+notes = b"".join([note(6, b"idle\0"), note(8, b"generic\0"), note(5, b"xen-3.0\0"), note(9, b"yes\0"),
+                  note(3, struct.pack("<Q", 0)), note(4, struct.pack("<Q", 0)), note(1, struct.pack("<Q", 0))])
+header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+load = struct.pack("<IIQQQQQQ", 1, 7, 0x1000, 0, 0, 0x1000, 0x1000, 0x1000)
+info = struct.pack("<IIQQQQQQ", 4, 4, 0x200, 0, 0, len(notes), len(notes), 4)
+open(sys.argv[1], "wb").write((header + load + info).ljust(0x200, b"\0") + notes.ljust(0xe00, b"\0") + code.ljust(0x1000, b"\0"))
+PYTHON
 }

@@ -42,12 +42,12 @@ gone() {
     local n
     umount "$W/files" || fail "the image is still held"
     mount /dev/vgxen/files "$W/files"
-    for n in xd xd--new; do ! exists "$n" || fail "the domain $n is still there"; done
+    for n in xd xd--new xd--old; do ! exists "$n" || fail "the domain $n is still there"; done
     # shellcheck disable=SC2009
     ! ps ax | grep -v grep | grep -F "$W/xd/" || fail "processes left"
     ! losetup --noheadings --list -O BACK-FILE | grep -F "$W/" || fail "loop devices left"
-    ! xenstore-ls / 2>/dev/null | grep -E '"xd(--new)?"' || fail "left in xenstore"
-    ! ls /var/lib/xen/userdata-* 2>/dev/null | xargs -r grep -lE '"xd(--new)?"' || fail "userdata left"
+    ! xenstore-ls / 2>/dev/null | grep -E '"xd(--new|--old)?"' || fail "left in xenstore"
+    ! ls /var/lib/xen/userdata-* 2>/dev/null | xargs -r grep -lE '"xd(--new|--old)?"' || fail "userdata left"
 }
 destroy() { guest_close xd; xen-tool destroy "$D"; gone; }
 
@@ -156,9 +156,15 @@ same "$(state "$E")" "paused -"
 same "$(state)" "running -"
 guest xd sync
 refuses 4 "another domain 'xd'" xen-tool resume "$E"
+xen-tool step-aside "$D"
+xen-tool step-aside "$D"
+same "$(state)" "paused -"
+exists xd--old || fail "its name when it has stepped aside"
+xen-tool resume "$E"
+same "$(state "$E")" "running -"
 guest_close xd
 xen-tool destroy "$D"
-xen-tool resume "$E"
+! exists xd--old || fail "it is still there"
 same "$(state "$E")" "running -"
 exists xd || fail "its name"
 say "and where there cannot be two"

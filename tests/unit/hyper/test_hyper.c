@@ -80,6 +80,7 @@ static void test_missing_callbacks(void **state)
     assert_string_equal(err.msg, "the hypervisor driver empty cannot start domains");
     assert_int_equal(hyper_resume(&i, &err), -1);
     assert_int_equal(hyper_pause(&i, &err), -1);
+    assert_int_equal(hyper_step_aside(&i, &err), -1);
     assert_int_equal(hyper_shutdown(&i, 0, &b, &err), -1);
     assert_int_equal(hyper_destroy(&i, &err), -1);
     assert_int_equal(hyper_state(&i, &s, &err), -1);
@@ -129,7 +130,14 @@ static void test_null_life(void **state)
         assert_true(off);
         assert_power(&i, HYPER_OFF, NULL);
     }
+    assert_int_equal(hyper_step_aside(&i, &err), 0); /* one that is off */
+    assert_power(&i, HYPER_OFF, NULL);
     assert_int_equal(hyper_start(&i, &err), 0);
+    assert_int_equal(hyper_resume(&i, &err), 0);
+    for (int twice = 0; twice < 2; twice++) {
+        assert_int_equal(hyper_step_aside(&i, &err), 0);
+        assert_power(&i, HYPER_PAUSED, NULL);
+    }
     for (int twice = 0; twice < 2; twice++)
         assert_int_equal(hyper_destroy(&i, &err), 0);
     assert_power(&i, HYPER_OFF, NULL);
