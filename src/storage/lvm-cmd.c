@@ -283,12 +283,24 @@ static int take_lv(const json_t *row, struct lvm_lv *l, struct vmundo_error *err
         lvm_get_number(row, "lv_size", &l->size, err) < 0 || lvm_get_number(row, "chunk_size", &l->chunk, err) < 0 ||
         lvm_get_list(row, "lv_tags", &l->tags, err) < 0)
         return -1;
+    size_t len = strlen(l->name);
+    if (len > 2 && l->name[0] == '[' && l->name[len - 1] == ']') {
+        memmove(l->name, l->name + 1, len - 2);
+        l->name[len - 2] = '\0';
+    }
     l->data_percent = get_percent(row, "data_percent");
     l->metadata_percent = get_percent(row, "metadata_percent");
     l->active = str_has_prefix(json_string_value(json_object_get(row, "lv_active")), "active");
     l->merging = lvm_is_set(row, "lv_merging");
     l->invalid = lvm_is_set(row, "lv_snapshot_invalid");
     return 0;
+}
+
+/* lvm hides what is a part of something else: "[pool_tdata]". A snapshot that is being merged is hidden too, from the
+ * moment of the command on, and may have to wait for long until the merge can begin: that one we must see. */
+static bool is_inner(const json_t *row)
+{
+    return str_has_prefix(json_string_value(json_object_get(row, "lv_name")), "[") && !lvm_is_set(row, "lv_merging");
 }
 
 static int take_vg(const json_t *row, struct lvm_vg *vg, struct vmundo_error *err)
@@ -321,8 +333,9 @@ int lvm_parse_report(const char *text, struct lvm_vg *ret, struct vmundo_error *
         return error_nomem(err);
     for (size_t i = 0; i < json_array_size(rows); i++) {
         const json_t *row = json_array_get(rows, i);
-        vg.n_lvs++;
-        if (take_lv(row, &vg.lvs[i], err) < 0 || (i == 0 && take_vg(row, &vg, err) < 0))
+        if (i == 0 && take_vg(row, &vg, err) < 0)
+            return -1;
+        if (!is_inner(row) && take_lv(row, &vg.lvs[vg.n_lvs++], err) < 0)
             return -1;
     }
     *ret = vg;
@@ -334,6 +347,7 @@ int lvm_report(const char *vg, struct lvm_vg *ret, struct vmundo_error *err)
 {
     const char *args[] = {
         "lvs",
+        "--all",
         LVM_REPORT_OPTIONS,
         "-o",
         "vg_name,vg_size,vg_free,vg_extent_size,vg_missing_pv_count,vg_exported,lv_name,lv_uuid,lv_size,segtype,origin,"

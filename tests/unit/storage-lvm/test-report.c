@@ -18,6 +18,13 @@
     "\"lv_active\":\"active locally\", \"lv_merging\":\"1\", \"lv_snapshot_invalid\":\"1\", "                          \
     "\"lv_health_status\":\"partial\", \"chunk_size\":\"65536\", \"data_percent\":\"12.50\", "                         \
     "\"metadata_percent\":\"\"}"
+#define MERGING /* waits for its origin to be closed; the row as lvs --all has it */                                    \
+    "{" VG "\"lv_name\":\"[waits]\", \"lv_uuid\":\"R7EhIY\", \"lv_size\":\"138412032\", \"segtype\":\"linear\", "        \
+    "\"origin\":\"do.m-U\", \"pool_lv\":\"\", \"lv_tags\":\"vmundo\", \"lv_active\":\"active\", \"lv_merging\":\"1\", "    \
+    "\"lv_snapshot_invalid\":\"0\", \"lv_health_status\":\"\", \"chunk_size\":\"65536\", \"data_percent\":\"0.00\", "     \
+    "\"metadata_percent\":\"\"}"
+#define INNER                                                                                                          \
+    "{" VG "\"lv_name\":\"[lvol0_pmspare]\", \"lv_merging\":\"0\"}"
 #define REPORT(rows) "{\"report\":[{\"lv\":[" rows "]}]}"
 
 static void test_report(void **state)
@@ -46,6 +53,18 @@ static void test_report(void **state)
     assert_true(snap->data_percent > 12.4 && snap->data_percent < 12.6);
     assert_true(snap->active && snap->merging && snap->invalid);
     assert_string_equal(snap->health, "partial");
+}
+
+static void test_hidden(void **state)
+{
+    (void)state;
+    struct vmundo_error err = {0};
+    AUTO_LVM_VG struct lvm_vg vg = {0};
+    assert_ok(lvm_parse_report(REPORT(INNER "," ORIGIN "," MERGING), &vg, &err), &err);
+    assert_int_equal(vg.n_lvs, 2);
+    const struct lvm_lv *waits = lvm_find(&vg, "waits");
+    assert_non_null(waits);
+    assert_true(waits->merging);
 }
 
 static void test_no_volumes(void **state)
@@ -164,7 +183,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_report),
-        cmocka_unit_test(test_no_volumes),
+        cmocka_unit_test(test_hidden), cmocka_unit_test(test_no_volumes),
         cmocka_unit_test(test_bad),
         cmocka_unit_test(test_bad_values),
         cmocka_unit_test(test_groups),
