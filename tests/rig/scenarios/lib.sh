@@ -62,11 +62,21 @@ cut_here() { touch "$RIG_JOB/cut"; sleep 600; }
 
 # ---- block devices and volume groups ----------------------------------------------------------------------------------
 
+# Whenever the partition table is written udev reads it anew, if no partition is in use: all of them go and come back, also
+# the one that another scenario is just making a volume group on. So the first is in use all the time.
+hold_vdb() {
+    [ ! -e /run/vdb-is-held ] || return 0
+    udevadm settle
+    setsid sleep infinity </dev/vdb1 >/dev/null 2>&1 9>&- &
+    : >/run/vdb-is-held
+}
+
 # new_pv MIB: a partition of /dev/vdb that is this scenario's alone; prints its device. It is the same after a reboot.
 new_pv() {
     (
         flock 9
-        [ -b /dev/vdb1 ] || echo 'label: gpt' | sfdisk -q /dev/vdb
+        [ -b /dev/vdb1 ] || printf 'label: gpt\nsize=1MiB\n' | sfdisk -q /dev/vdb
+        hold_vdb
         n=$(($(sfdisk -q -l -o Device /dev/vdb | awk '/dev/ {n++} END {print n + 0}') + 1))
         echo "size=${1}MiB" | sfdisk -q --no-reread --no-tell-kernel --append /dev/vdb
         udevadm settle # udev may have added it, if no other partition was in use
