@@ -80,7 +80,7 @@ new_pv() {
         n=$(($(sfdisk -q -l -o Device /dev/vdb | awk '/dev/ {n++} END {print n + 0}') + 1))
         echo "size=${1}MiB" | sfdisk -q --no-reread --no-tell-kernel --append /dev/vdb
         udevadm settle # udev may have added it, if no other partition was in use
-        partx -u /dev/vdb
+        partx -u -n "$n:$n" /dev/vdb # of all, it would delete and add those that are not in use at the moment
         wipefs -q -a "/dev/vdb$n"
         udevadm settle
         echo "/dev/vdb$n"
