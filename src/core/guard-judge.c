@@ -5,7 +5,7 @@
 #define FASTEST ((double)(1 << 30)) /* bytes per second: no guest fills a branch faster than that */
 #define EXTEND_AHEAD_S 20.0         /* extend what would be full within this time */
 #define WANT_S 30.0                 /* and then for as much as is written in this time */
-#define PAUSE_AHEAD_S 0.25          /* pause what would be full within this time */
+#define PAUSE_AHEAD_S 0.25          /* pause what would be full within this time, or within twice the lag */
 #define RESERVE ((double)(16 << 20)) /* what can be under way between the guest and the branch, bytes */
 #define RESERVE_SHARE 0.25          /* but of a small branch no more than this */
 #define RESUME_SHARE 0.05           /* let it run again when so much more is free than at the pause */
@@ -40,9 +40,8 @@ void gauge_note(struct gauge *g, const struct branch_status *s, uint64_t now_ms,
     if (g->looked_ms && now_ms - g->looked_ms < SAMPLE_MS)
         return;
     double seconds = g->looked_ms ? (double)(now_ms - g->looked_ms) / 1e3 : 0;
-    if (!paused)
-        g->rate *= 1 - min(seconds / RATE_HALF_LIFE_S / 2, 0.5);
-    if (seconds > 0)
+    g->rate *= 1 - min(seconds / RATE_HALF_LIFE_S / 2, 0.5);
+    if (seconds > 0 && !paused)
         g->rate = max(g->rate, (used - g->used) / seconds);
     g->used = used;
     g->looked_ms = now_ms;
@@ -53,13 +52,13 @@ struct guard_verdict guard_judge(const struct gauge *g, const struct branch_stat
 {
     double room = (double)s->room, whole = whole_of(s);
     double reserve = max((1 - l->pause_at) * whole, min(RESERVE, RESERVE_SHARE * whole));
-    double left_s = g->rate > 0 ? room / g->rate : 1e9;
+    double left_s = g->rate > 0 ? room / g->rate : 1e9, ahead_s = max(PAUSE_AHEAD_S, 2 * l->lag_s);
     struct guard_verdict v = {.want = (uint64_t)(g->rate * WANT_S)};
     if (paused_room)
         v.crowded = room < max(reserve, (double)paused_room) + RESUME_SHARE * whole;
     else
-        v.crowded = room <= reserve || left_s < PAUSE_AHEAD_S;
+        v.crowded = room <= reserve || left_s < ahead_s;
     v.extend = v.crowded || s->fill >= l->extend_at || left_s < EXTEND_AHEAD_S;
-    v.next_s = max(min((room - reserve) / FASTEST, (left_s - PAUSE_AHEAD_S) / 4), 0);
+    v.next_s = max(min((room - reserve) / FASTEST, (left_s - ahead_s) / 4), 0);
     return v;
 }

@@ -15,6 +15,7 @@
 /* Shares of the whole, 0 to 1. */
 struct guard_levels {
     double extend_at, pause_at;
+    double lag_s;            /* not a share: how late a look or a pause has been lately, on this machine as busy as it is */
 };
 
 /* How fast a branch fills up. */

@@ -29,6 +29,9 @@
 #define LIST_MS 250          /* how often the database is asked which domains there are */
 #define ASK_MS 1000          /* how often the hypervisor is asked whether the domain is off */
 #define RETRY_MS 3000        /* after an extension that was refused */
+#define QUIET_MS 200         /* the next look is so far away: time for other things */
+#define LAG_HALF_LIFE_S 10.0
+#define FIRST_LAG_S 0.25     /* before anything is known */
 
 /* A branch that is being made larger. */
 struct extension {
@@ -59,6 +62,13 @@ struct ward {
     char *trouble;           /* told last */
 };
 
+/* A line for the log. */
+struct note {
+    char domain[VMUNDO_NAME_SIZE];
+    const char *outcome;
+    char *text;
+};
+
 struct guard {
     struct vmundo *v;
     struct vmundo_guard_options o;
@@ -67,6 +77,11 @@ struct guard {
     size_t n;
     uint64_t listed_ms, asked_ms;
     double next_s;           /* when to look again */
+    double lag_s;            /* how late a look or a pause has been lately */
+    uint64_t due_ms;         /* when the next look should be; 0: none was planned */
+    uint64_t looked_ms;      /* when the last one was */
+    struct note *notes;      /* for the log, the oldest first */
+    size_t n_notes;
 };
 
 /* ---- wards ---------------------------------------------------------------------------------------------------------- */
@@ -91,11 +106,38 @@ static void ward_clear(struct ward *w)
     *w = (struct ward){.lock = -1};
 }
 
+/* The log waits for the disk, and that is busy just when things happen that are worth a line. So lines are written when no
+ * look is due. */
+static void add_note(struct guard *g, const char *domain, const char *outcome, const char *text)
+{
+    struct note *more = reallocarray(g->notes, g->n_notes + 1, sizeof(*more));
+    if (!more)
+        return;
+    g->notes = more;
+    struct note *n = &more[g->n_notes];
+    *n = (struct note){.outcome = outcome};
+    snprintf(n->domain, sizeof(n->domain), "%s", domain);
+    n->text = strdup(text);
+    g->n_notes += n->text ? 1 : 0;
+}
+
+static void write_notes(struct guard *g)
+{
+    for (size_t i = 0; i < g->n_notes; i++) {
+        store_note(g->v, g->notes[i].domain, "guard", g->notes[i].outcome, g->notes[i].text, NULL);
+        free(g->notes[i].text);
+    }
+    free(g->notes);
+    g->notes = NULL;
+    g->n_notes = 0;
+}
+
 static void guard_clear(struct guard *g)
 {
     for (size_t i = 0; i < g->n; i++)
         ward_clear(&g->wards[i]);
     free(g->wards);
+    write_notes(g);
     cleanup_close(&g->lock);
 }
 
@@ -165,10 +207,15 @@ static struct guard_levels levels_of(const struct guard *g, const struct record 
 {
     uint64_t extend_at = g->o.extend_at ? g->o.extend_at : r->extend_at ? r->extend_at : EXTEND_AT;
     uint64_t pause_at = g->o.pause_at ? g->o.pause_at : r->pause_at ? r->pause_at : PAUSE_AT;
-    return (struct guard_levels){(double)extend_at / 100, (double)pause_at / 100};
+    return (struct guard_levels){(double)extend_at / 100, (double)pause_at / 100, g->lag_s};
 }
 
 /* ---- what can be done ----------------------------------------------------------------------------------------------- */
+
+static void note_lag(struct guard *g, double seconds)
+{
+    g->lag_s = seconds > g->lag_s ? seconds : g->lag_s;
+}
 
 PRINTF_LIKE(4, 5)
 static void tell(struct guard *g, const struct ward *w, const char *outcome, const char *fmt, ...)
@@ -180,7 +227,7 @@ static void tell(struct guard *g, const struct ward *w, const char *outcome, con
     va_end(args);
     context_report(g->v, VMUNDO_EVENT_ACTION, w->record.name, text);
     if (!g->v->dry_run)
-        store_note(g->v, w->record.name, "guard", outcome, text, NULL);
+        add_note(g, w->record.name, outcome, text);
 }
 
 static int put_note(struct guard *g, const struct ward *w, const char *why, struct vmundo_error *err)
@@ -205,7 +252,10 @@ static int pause_ward(struct guard *g, struct ward *w, const char *why, struct v
     }
     if (instance_open(g->v, &w->record, &c, err) < 0 || put_note(g, w, why, err) < 0)
         return -1;
-    if (hyper_pause(&c.i, err) < 0) {
+    uint64_t begun = sys_monotonic_ms();
+    int r = hyper_pause(&c.i, err);
+    note_lag(g, (double)(sys_monotonic_ms() - begun) / 1e3);
+    if (r < 0) {
         guard_remove_note(g->v, w->record.name, NULL);
         return -1;
     }
@@ -358,7 +408,7 @@ static void tell_trouble(struct guard *g, struct ward *w, const struct vmundo_er
     str_copy(e->msg, &w->trouble, NULL);
     context_report(g->v, VMUNDO_EVENT_WARNING, w->record.name, e->msg);
     if (!g->v->dry_run)
-        store_note(g->v, w->record.name, "guard", "failed", e->msg, NULL);
+        add_note(g, w->record.name, "failed", e->msg);
 }
 
 /* ---- the rounds ----------------------------------------------------------------------------------------------------- */
@@ -395,6 +445,12 @@ static bool is_extending(const struct guard *g)
  * branches) is looked at again. */
 static void look_at_all(struct guard *g)
 {
+    uint64_t now = sys_monotonic_ms();
+    double since_s = g->looked_ms ? (double)(now - g->looked_ms) / 1e3 : 0;
+    g->lag_s *= 1 - (since_s < LAG_HALF_LIFE_S ? since_s / LAG_HALF_LIFE_S / 2 : 0.5);
+    if (g->due_ms && now > g->due_ms)
+        note_lag(g, (double)(now - g->due_ms) / 1e3);
+    g->looked_ms = now;
     g->next_s = (g->o.interval_ms ? g->o.interval_ms : INTERVAL_MS) / 1e3;
     for (size_t i = 0; i < g->n; i++) {
         struct vmundo_error e = {0};
@@ -444,6 +500,28 @@ static int leave(struct guard *g, bool *ret_on, struct vmundo_error *err)
     return 0;
 }
 
+static bool all_paused(const struct guard *g)
+{
+    for (size_t i = 0; i < g->n; i++)
+        if (!g->wards[i].paused)
+            return false;
+    return true;
+}
+
+/* Until the next look. */
+static void rest(struct guard *g)
+{
+    int ms = wait_ms(g);
+    g->due_ms = sys_monotonic_ms() + (uint64_t)ms;
+    if (g->n_notes && (ms >= QUIET_MS || all_paused(g))) {
+        write_notes(g);
+        uint64_t now = sys_monotonic_ms();
+        ms = now < g->due_ms ? (int)(g->due_ms - now) : 0;
+        g->due_ms = now > g->due_ms ? now : g->due_ms; /* that was ours, and will not be when it matters */
+    }
+    poll(NULL, 0, ms);
+}
+
 static int watch(struct guard *g, struct vmundo_error *err)
 {
     const struct vmundo_guard_options *o = &g->o;
@@ -467,7 +545,7 @@ static int watch(struct guard *g, struct vmundo_error *err)
             if (!on)
                 return 0;
         }
-        poll(NULL, 0, wait_ms(g));
+        rest(g);
     }
     return 0;
 }
@@ -499,7 +577,7 @@ static int lock_named(struct guard *g, struct vmundo_error *err)
 
 int vmundo_guard(struct vmundo *v, const struct vmundo_guard_options *o, struct vmundo_error *err)
 {
-    CLEANUP(guard_clear) struct guard g = {.v = v, .o = *o, .lock = -1};
+    CLEANUP(guard_clear) struct guard g = {.v = v, .o = *o, .lock = -1, .lag_s = FIRST_LAG_S};
     if (o->name && !vmundo_name_is_valid(o->name))
         return error_set(err, VMUNDO_USAGE, "'%.63s' is no domain name", o->name);
     if (guard_check_levels(o->extend_at, o->pause_at, err) < 0)

@@ -244,13 +244,17 @@ static int make_branches(struct operation *op, struct vmundo_error *err)
     return 0;
 }
 
-/* Remove what only before has. */
+/* Remove what only before has; what is left behind for --undo is only put down. */
 static int remove_old(const struct operation *op, struct vmundo_error *err)
 {
     const struct record *b = op->before;
-    for (size_t i = 0; b && i < b->n_branches; i++)
-        if (only_in(b, i, op->after) && !is_left_behind(op, i) && storage_remove(&b->branches[i], err) < 0)
+    for (size_t i = 0; b && i < b->n_branches; i++) {
+        const struct branch *branch = &b->branches[i];
+        if (!only_in(b, i, op->after))
+            continue;
+        if ((is_left_behind(op, i) ? storage_detach(branch, err) : storage_remove(branch, err)) < 0)
             return -1;
+    }
     return 0;
 }
 

@@ -297,3 +297,18 @@ int lvm_copy_file(struct lvm_copy *c, const char *inside, struct vmundo_error *e
         return error_nomem(err);
     return run_job(&j, err) < 0 ? error_wrap(err, "%s", inside) : 0;
 }
+
+int lvm_copy_device(int from, int to, const struct progress *p, struct vmundo_error *err)
+{
+    AUTO_FREE char *buf = malloc(PIECE), *old = malloc(PIECE);
+    off_t size = lseek(from, 0, SEEK_END);
+    if (!buf || !old)
+        return error_nomem(err);
+    if (size < 0 || lseek(to, 0, SEEK_END) != size)
+        return error_set(err, VMUNDO_REFUSED, "the two are not of one size");
+    struct lvm_copy c = {.progress = p, .total = (uint64_t)size};
+    struct job j = {.copy = &c, .from = from, .to = to, .size = (uint64_t)size, .buf = buf, .old = old};
+    if (copy_range(&j, 0, j.size, err) < 0)
+        return -1;
+    return fsync(to) < 0 ? error_errno(err, errno, "cannot make it durable") : 0;
+}

@@ -371,7 +371,19 @@ static int keep_images(const struct branch *b, const struct progress *p, struct 
     if (lvm_attach(b, err) < 0 || lvm_detach(b, err) < 0 || check_images_idle(b, err) < 0 ||
         had_it_alone(b, &alone, err) < 0)
         return -1;
-    return alone ? merge(b, p, err) : copy_back(b, p, err);
+    return alone && !b->base ? merge(b, p, err) : copy_back(b, p, err);
+}
+
+/* A branch of a checkpoint is no snapshot of the origin for lvm, which therefore will not merge the two. */
+static int copy_volume(const struct branch *b, const struct progress *p, struct vmundo_error *err)
+{
+    if (lvm_attach(b, err) < 0 || check_idle(b->origin, err) < 0 || check_idle(b->path, err) < 0)
+        return -1;
+    AUTO_CLOSE int from = open(b->path, O_RDONLY | O_EXCL | O_CLOEXEC);
+    AUTO_CLOSE int to = open(b->origin, O_RDWR | O_EXCL | O_CLOEXEC);
+    if (from < 0 || to < 0)
+        return error_errno(err, errno, "cannot open %s", from < 0 ? b->path : b->origin);
+    return lvm_copy_device(from, to, p, err);
 }
 
 int lvm_keep(const struct branch *b, const struct progress *p, struct vmundo_error *err)
@@ -383,5 +395,7 @@ int lvm_keep(const struct branch *b, const struct progress *p, struct vmundo_err
         return 0;
     if (state == MERGE_UNDER_WAY)
         return wait_for_merge(b, p, err);
-    return b->inside.n > 0 ? keep_images(b, p, err) : merge(b, p, err);
+    if (b->inside.n > 0)
+        return keep_images(b, p, err);
+    return b->base ? copy_volume(b, p, err) : merge(b, p, err);
 }

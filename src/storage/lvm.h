@@ -203,6 +203,8 @@ struct lvm_copy {
     int (*before_write)(const struct branch *b, uint64_t n, struct vmundo_error *err);
     const struct branch *branch;
 };
+/* Make what device `to` holds what `from` holds, of the same size; only what differs is written. */
+int lvm_copy_device(int from, int to, const struct progress *p, struct vmundo_error *err);
 int lvm_copy_measure(struct lvm_copy *c, const char *inside, struct vmundo_error *err); /* adds to total */
 int lvm_copy_file(struct lvm_copy *c, const char *inside, struct vmundo_error *err);
 
