@@ -55,7 +55,7 @@ struct guard_verdict guard_judge(const struct gauge *g, const struct branch_stat
     double left_s = g->rate > 0 ? room / g->rate : 1e9, ahead_s = max(PAUSE_AHEAD_S, 2 * l->lag_s);
     struct guard_verdict v = {.want = (uint64_t)(g->rate * WANT_S)};
     if (paused_room)
-        v.crowded = room < max(reserve, (double)paused_room) + RESUME_SHARE * whole;
+        v.crowded = room < max(reserve, (double)paused_room) + RESUME_SHARE * whole || left_s < ahead_s;
     else
         v.crowded = room <= reserve || left_s < ahead_s;
     v.extend = v.crowded || s->fill >= l->extend_at || left_s < EXTEND_AHEAD_S;

@@ -33,7 +33,8 @@ struct guard_verdict {
     double next_s;           /* look again within this time */
 };
 
-/* A look at now_ms. paused: the domain is, and the rate says nothing. */
+/* A look at now_ms. paused: the domain is, and nothing is learnt of its rate; but what it was is forgotten by and by, so
+ * that it is let run again and shows what it is now. */
 void gauge_note(struct gauge *g, const struct branch_status *s, uint64_t now_ms, bool paused);
 
 /* paused_room: bytes that were free when the domain was paused because of this branch; 0: it was not. */

@@ -24,6 +24,9 @@
 #include <signal.h>
 #include <sys/sysmacros.h>
 
+#define PASSING_MS 3000
+#define PASSING_POLL_MS 50
+
 #define MAX_NAMED 4
 
 /* A look-up under way. */
@@ -379,16 +382,45 @@ static int idle_device(const char *node, dev_t dev, bool *ret, struct vmundo_err
     return r;
 }
 
-int storage_in_use(const struct stack *s, bool writers_only, char **ret_who, struct vmundo_error *err)
+static int ask(const struct stack *s, bool writers_only, char **ret_who, struct vmundo_error *err)
 {
-    if (s->kind == STACK_RBD) {
-        *ret_who = NULL;
-        return 0;
-    }
     if (s->unmounted) { /* then the question is about the device that it is on */
         struct stack device = {.kind = STACK_BLOCK, .path = s->dm_path ? s->dm_path : s->fs_source, .dev = s->dev};
         return device_in_use(&device, writers_only, ret_who, err);
     }
     return s->kind == STACK_BLOCK ? device_in_use(s, writers_only, ret_who, err)
                                   : file_in_use(s, writers_only, ret_who, err);
+}
+
+/* Whoever looks for signatures on all devices of the host, for a moment: lvm before every command, udev after every
+ * change. They are no users, but a command that would collide with them fails. */
+static bool is_passing(const char *who)
+{
+    static const char *const names[] = {"lvm (pid ", "(udev-worker) (pid ", "systemd-udevd (pid ", "blkid (pid "};
+    bool all = who != NULL;
+    while (all && who) {
+        bool one = false;
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+            one = one || str_has_prefix(who, names[i]);
+        all = one;
+        who = strstr(who, ", ");
+        who = who ? who + 2 : NULL;
+    }
+    return all;
+}
+
+int storage_in_use(const struct stack *s, bool writers_only, char **ret_who, struct vmundo_error *err)
+{
+    *ret_who = NULL;
+    if (s->kind == STACK_RBD)
+        return 0;
+    for (uint64_t begun = sys_monotonic_ms();; usleep(PASSING_POLL_MS * 1000)) {
+        AUTO_FREE char *who = NULL;
+        if (ask(s, writers_only, &who, err) < 0)
+            return -1;
+        if (!is_passing(who) || sys_monotonic_ms() - begun >= PASSING_MS) {
+            *ret_who = TAKE(who);
+            return 0;
+        }
+    }
 }

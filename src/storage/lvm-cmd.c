@@ -356,5 +356,12 @@ int lvm_report(const char *vg, struct lvm_vg *ret, struct vmundo_error *err)
         vg,
         NULL};
     AUTO_FREE char *text = NULL;
-    return lvm_run(vg, args, &text, err) < 0 ? -1 : lvm_parse_report(text, ret, err);
+    struct vmundo_error e = {0};
+    if (lvm_run(vg, args, &text, &e) == 0)
+        return lvm_parse_report(text, ret, err);
+    if (strstr(e.msg, "is exported"))
+        return error_set(err, VMUNDO_REFUSED, "volume group %s is exported, for another host: vgimport it first", vg);
+    if (err)
+        *err = e;
+    return -1;
 }

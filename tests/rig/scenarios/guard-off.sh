@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Without a guard a branch that fills up is lost. What then can be seen: invalid, overflow, and of a thin pool full and
 # in need of repair, each told apart from the others in status, list and keep; and rollback makes it good.
-# limit: 300
+# limit: 500
 new_vg goff 900
 lvcreate -qq -y -L 192M -n disk goff
-lvcreate -qq -y -L 64M --poolmetadatasize 4M -T goff/pool
+lvcreate -qq -y -L 64M --poolmetadatasize 2M -T goff/pool
 lvcreate -qq -y -V 192M -T goff/pool -n thin
 plain_cfg off phy:/dev/goff/disk,xvda,w
 plain_cfg thin phy:/dev/goff/thin,xvda,w

@@ -35,7 +35,8 @@ more() { n=$((n + 1)); dmsetup message gthin-pool-tpool 0 "create_thin $((1000 +
 before=$(total)
 until [ "$(percent)" -ge 72 ]; do for ((k = 0; k < 20; k++)); do more; done; done
 extended() { is_well; [ "$(total)" -gt "$before" ]; }
-until_true 30 extended
+for ((k = 0; k < 90; k++)); do if extended; then break; fi; sleep 1; done
+extended || fail "not extended: $(vmundo status thin; vmundo log thin; lvs -a gthin)"
 say "from $before to $(total) blocks"
 guest thin flood xvda 300 1
 vmundo log thin

@@ -9,7 +9,7 @@
 
 #define MIB 1048576.0
 
-static const struct guard_levels levels = {0.7, 0.9};
+static const struct guard_levels levels = {0.7, 0.9, 0};
 
 static struct branch_status full(double whole_mib, double used_mib)
 {
@@ -54,13 +54,23 @@ static void test_rate(void **state)
     assert_false(judge(&g, 180, 150, 0).crowded); /* 0.3 s */
     assert_true(judge(&g, 173, 150, 0).crowded);
     g.rate = 50 * MIB;
-    /* It is forgotten, but not while the domain is paused. */
+    /* Forgotten by and by, while the domain runs and while it is paused. */
     for (uint64_t t = 3000; t < 60000; t += 1000)
         gauge_note(&g, &b, t, true);
-    assert_true(g.rate > 49 * MIB);
+    assert_true(g.rate < MIB);
+    g.rate = 50 * MIB;
     for (uint64_t t = 60000; t < 120000; t += 1000)
         gauge_note(&g, &b, t, false);
     assert_true(g.rate < MIB);
+    /* The later looks and pauses are, the earlier it must be. */
+    struct guard_levels late = levels;
+    late.lag_s = 1;
+    g.rate = 20 * MIB;
+    assert_false(judge(&g, 1000, 850, 0).crowded);
+    b.room = 30 * MIB;
+    b.fill = 0.7;
+    assert_false(guard_judge(&g, &b, &levels, 0).crowded);
+    assert_true(guard_judge(&g, &b, &late, 0).crowded);
 }
 
 /* Being made larger is no writing, and neither is that something else has become the fuller one. */
