@@ -222,6 +222,9 @@ static int remove_files(const struct vmundo *v, const struct checkpoint *c, stru
         if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
             return error_errno(err, errno, "cannot remove %s of %s", name, c->record.name);
     }
+    AUTO_CLOSE int domain = -1;
+    if (context_domain_dir(v, c->record.name, false, &domain, NULL) == 0)
+        unlinkat(domain, FOLDER, AT_REMOVEDIR); /* if that was the last */
     return 0;
 }
 

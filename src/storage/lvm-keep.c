@@ -179,7 +179,9 @@ int lvm_keep_check(const struct branch *b, struct vmundo_error *err)
 /* ---- merge
  * -------------------------------------------------------------------------------------------------------------- */
 
-/* What the metadata says of the branch: gone (merged), merging, or there. */
+/* What the metadata says of the branch: gone (merged), merging, or there. In its last step lvm first lets go of the merged
+ * snapshot, which is then a plain volume without an origin, and removes it with the next change of the metadata: the host
+ * may go down in between. */
 enum merge_state { MERGE_DONE, MERGE_UNDER_WAY, MERGE_NOT_BEGUN };
 
 static int merge_state(const struct branch *b, enum merge_state *ret, struct vmundo_error *err)
@@ -189,7 +191,10 @@ static int merge_state(const struct branch *b, enum merge_state *ret, struct vmu
     if (lvm_split_path(b->path, &n, err) < 0 || lvm_report(n.vg, &vg, err) < 0)
         return -1;
     const struct lvm_lv *lv = lvm_find(&vg, n.lv);
-    *ret = !lv ? MERGE_DONE : lv->merging ? MERGE_UNDER_WAY : MERGE_NOT_BEGUN;
+    if (!lv || (!lv->merging && !is_thin(b) && !lv->origin[0]))
+        *ret = MERGE_DONE;
+    else
+        *ret = lv->merging ? MERGE_UNDER_WAY : MERGE_NOT_BEGUN;
     return 0;
 }
 

@@ -108,7 +108,8 @@ set_up() {
 look() {
     local file branch
     {
-        traces | sed -E 's/run\.[0-9]+/run.N/; s/^process .*(qemu-system|vmundo-monitor).*/process \1/'
+        # What the driver notes of a save is of no meaning once that is undone.
+        traces | grep -v '/run[.][0-9]*/[.]*saved.json' | sed -E 's/run\.[0-9]+/run.N/; s/^process .*(qemu-system|vmundo-monitor).*/process \1/'
         vmundo list | awk 'NR > 1 { print "domain", $1, $2, $3 }'
         [ ! "$time" ] || vmundo tree vm --json | grep -v '"created"\|"used"'
         for file in "$raw" "$qcow2" "$work"/*/.vmundo/*; do

@@ -2,6 +2,7 @@
 # Without a guard a branch that fills up is lost. What then can be seen: invalid, overflow, and of a thin pool full and
 # in need of repair, each told apart from the others in status, list and keep; and rollback makes it good.
 # limit: 500
+# plain
 new_vg goff 900
 lvcreate -qq -y -L 192M -n disk goff
 lvcreate -qq -y -L 64M --poolmetadatasize 2M -T goff/pool

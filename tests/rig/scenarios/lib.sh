@@ -94,7 +94,14 @@ new_vg() {
         pv=$(new_pv "$size")
         pvs+=("$pv")
     done
-    vgcreate -q "$vg" "${pvs[@]}"
+    # udev, or an lvm of another scenario, may have the new device open for a moment.
+    local i
+    for ((i = 0; i < 20; i++)); do
+        if vgcreate -q "$vg" "${pvs[@]}"; then return; fi
+        udevadm settle
+        sleep 0.5
+    done
+    fail "no volume group on ${pvs[*]}"
 }
 
 # ---- vmundo without a real guest ------------------------------------------------------------------------------------------
