@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# A real guest writes at full speed to a small classic snapshot, twenty times over. The snapshot is never lost: it is made
+# A real guest writes at full speed to a small classic snapshot, FILLS times over (6, or as the environment says). The snapshot is never lost: it is made
 # larger while the volume group has room; when it has none, the guest is paused before the end, and told so in status,
 # list and log; it runs on when there is room again, be it from vgextend or from an lvremove.
 # limit: 600
-FILLS=${FILLS:-20}
+FILLS=${FILLS:-6}
 new_vg gfill 4000
 lvcreate -qq -y -L 3G -n disk gfill
 quick_guest_cfg fill phy:/dev/gfill/disk,xvda,w

@@ -3,6 +3,8 @@
 # this file sourced before it, at the same time as others: it has RIG_NAME for a name that is its own, makes what it
 # needs from parts of /dev/vdb (new_vg), and cleans up nothing that only it can see, for the rig is thrown away.
 # It passes by ending with 0; `fail` ends it, `skip` too. Its first lines may say
+#     # by hand: why       it is not run by `make check`
+#     # plain              it needs no Xen; so do all that are called lvm-*
 #     # limit: 300         seconds it may take, 240 if it does not say
 #     # cut: why           it calls cut_here: the power goes, and it is started again with RIG_PHASE one higher
 set -eEuo pipefail
