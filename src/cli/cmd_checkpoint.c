@@ -5,7 +5,8 @@
 static struct vmundo_checkpoint_options values;
 
 static const struct cli_option options[] = {
-    {"ram", 0, NULL, OPT_FLAG, &values.ram, "with the guest's RAM: going back is going on from this instant", COMPLETE_NONE},
+    {"ram", 0, NULL, OPT_FLAG, &values.ram, "with the guest's RAM: going back is going on from this instant",
+     COMPLETE_NONE},
     {"pause", 0, "SECONDS", OPT_SECONDS, &values.pause_ms, "pause the guest for so long at most (10)", COMPLETE_NONE},
     {0},
 };

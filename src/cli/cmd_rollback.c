@@ -60,7 +60,8 @@ static int parse_time(const char *text, int64_t *ret, struct vmundo_error *err)
     int64_t now = time(NULL);
     if (parse_ago(text, now, ret) || parse_clock(text, now, ret))
         return 0;
-    return cli_error(err, VMUNDO_USAGE, "'%.40s' is not a time: -30s, -5m, -2h, 14:03:22 or '2026-01-31 14:03:22'", text);
+    return cli_error(err, VMUNDO_USAGE, "'%.40s' is not a time: -30s, -5m, -2h, 14:03:22 or '2026-01-31 14:03:22'",
+                     text);
 }
 
 static int run(struct cli *c, struct vmundo_error *err)

@@ -15,11 +15,16 @@ struct row {
 
 #define AT(m) offsetof(struct row, node.m)
 static const struct column json_columns[] = {
-    {"id", COL_NUMBER, AT(id), false},       {"parent", COL_NUMBER, AT(parent), false},
-    {"label", COL_TEXT, AT(label), false},   {"created", COL_TIME, AT(created), false},
-    {"state", COL_TEXT, AT(state), false},   {"ram", COL_BOOL, AT(ram), false},
-    {"consistency", COL_TEXT, AT(consistency), false}, {"used", COL_SIZE, AT(used), false},
-    {"pinned", COL_BOOL, AT(pinned), false}, {"current", COL_BOOL, AT(current), false},
+    {"id", COL_NUMBER, AT(id), false},
+    {"parent", COL_NUMBER, AT(parent), false},
+    {"label", COL_TEXT, AT(label), false},
+    {"created", COL_TIME, AT(created), false},
+    {"state", COL_TEXT, AT(state), false},
+    {"ram", COL_BOOL, AT(ram), false},
+    {"consistency", COL_TEXT, AT(consistency), false},
+    {"used", COL_SIZE, AT(used), false},
+    {"pinned", COL_BOOL, AT(pinned), false},
+    {"current", COL_BOOL, AT(current), false},
     {0},
 };
 static const struct column text_columns[] = {

@@ -37,10 +37,10 @@ int checkpoint_to_text(const struct checkpoint *c, char **ret, struct vmundo_err
     AUTO_FREE char *record = NULL;
     if (record_to_text(&c->record, &record, err) < 0)
         return -1;
-    AUTO_JSON json_t *o = json_pack("{sI sI ss* sI sb ss ss* ss}", "id", (json_int_t)c->id, "parent",
-                                    (json_int_t)c->parent, "label", c->label, "created_ms", (json_int_t)c->created_ms,
-                                    "pinned", c->pinned, "consistency", c->consistency, "saved", c->saved, "record",
-                                    record);
+    AUTO_JSON json_t *o =
+        json_pack("{sI sI ss* sI sb ss ss* ss}", "id", (json_int_t)c->id, "parent", (json_int_t)c->parent, "label",
+                  c->label, "created_ms", (json_int_t)c->created_ms, "pinned", c->pinned, "consistency", c->consistency,
+                  "saved", c->saved, "record", record);
     if (!o)
         return error_nomem(err);
     char *text = json_text(o, err);
@@ -58,9 +58,9 @@ int checkpoint_from_text(const char *text, struct checkpoint *ret, struct vmundo
     uint64_t created;
     if (json_parse(text, "the checkpoint's record", &o, err) < 0 || json_get_u64(o, "id", &c.id, err) < 0 ||
         json_get_u64(o, "parent", &c.parent, err) < 0 || json_opt_string(o, "label", &c.label, err) < 0 ||
-        json_get_u64(o, "created_ms", &created, err) < 0 || json_get_string(o, "consistency", &c.consistency, err) < 0 ||
-        json_opt_string(o, "saved", &c.saved, err) < 0 || json_get_string(o, "record", &record, err) < 0 ||
-        record_from_text(record, &c.record, err) < 0)
+        json_get_u64(o, "created_ms", &created, err) < 0 ||
+        json_get_string(o, "consistency", &c.consistency, err) < 0 || json_opt_string(o, "saved", &c.saved, err) < 0 ||
+        json_get_string(o, "record", &record, err) < 0 || record_from_text(record, &c.record, err) < 0)
         return -1;
     c.created_ms = (int64_t)created;
     c.pinned = json_opt_bool(o, "pinned", false);
@@ -85,7 +85,8 @@ const struct checkpoint *checkpoints_by_id(const struct checkpoints *all, uint64
     return NULL;
 }
 
-/* ---- making one up -------------------------------------------------------------------------------------------------- */
+/* ---- making one up --------------------------------------------------------------------------------------------------
+ */
 
 bool record_can_branch(const struct record *r)
 {
@@ -101,7 +102,8 @@ static int check_branches(const struct record *r, struct vmundo_error *err)
         if (!(r->branches[i].driver->flags & STORAGE_FROM_BRANCH))
             return error_set(err, VMUNDO_REFUSED,
                              "%s is on a branch of driver %s, which can have no branches of its own: with its disks on "
-                             "XFS or btrfs, or on thin volumes, there are checkpoints", r->name, r->branches[i].driver->name);
+                             "XFS or btrfs, or on thin volumes, there are checkpoints",
+                             r->name, r->branches[i].driver->name);
     for (size_t i = 0; i < r->n_disks; i++)
         if (record_disk_is_unprotected(&r->disks[i]))
             return error_set(err, VMUNDO_REFUSED, "%s writes to the origin of %s itself: that cannot be gone back to",
@@ -109,7 +111,8 @@ static int check_branches(const struct record *r, struct vmundo_error *err)
     return r->n_branches ? 0 : error_set(err, VMUNDO_REFUSED, "%s has no disk on a branch", r->name);
 }
 
-static char *file_of(const struct vmundo *v, const char *domain, uint64_t id, const char *suffix, struct vmundo_error *err)
+static char *file_of(const struct vmundo *v, const char *domain, uint64_t id, const char *suffix,
+                     struct vmundo_error *err)
 {
     return str_printf(err, "%s/domains/%s/" FOLDER "/%" PRIu64 "%s", v->state_dir, domain, id, suffix);
 }
@@ -169,7 +172,8 @@ int checkpoint_of_leftover(const struct record *r, struct checkpoint *ret, struc
     return 0;
 }
 
-/* ---- going back ----------------------------------------------------------------------------------------------------- */
+/* ---- going back -----------------------------------------------------------------------------------------------------
+ */
 
 int checkpoint_apply(const struct checkpoint *c, bool ram, struct record *r, struct vmundo_error *err)
 {
@@ -196,7 +200,8 @@ int checkpoint_apply(const struct checkpoint *c, bool ram, struct record *r, str
     return str_copy(c->saved, &r->saved, err) < 0 ? -1 : str_copy(then->ram, &r->ram_base, err);
 }
 
-/* ---- removal and marks ---------------------------------------------------------------------------------------------- */
+/* ---- removal and marks ----------------------------------------------------------------------------------------------
+ */
 
 int checkpoint_open_folder(const struct vmundo *v, const char *domain, bool create, int *ret, struct vmundo_error *err)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * snapshot.c: a checkpoint of a domain that may be running. What takes long is done before the pause (flushing the RAM
- * file) and what the guest does not have to wait for after it; in between it is held by somebody who lets it go when the
- * time is up or when we are gone (hyper.h, hold).
+ * file) and what the guest does not have to wait for after it; in between it is held by somebody who lets it go when
+ * the time is up or when we are gone (hyper.h, hold).
  */
 #include "core/snapshot.h"
 
@@ -80,8 +80,9 @@ static int take_running(struct operation *op, const struct instance *i, struct v
     if (r < 0)
         return -1;
     if (!held)
-        return error_set(err, VMUNDO_FAILED, "%s was let run before the checkpoint was complete (it may be paused for %u s)",
-                         op->name, ms / 1000);
+        return error_set(err, VMUNDO_FAILED,
+                         "%s was let run before the checkpoint was complete (it may be paused for %u s)", op->name,
+                         ms / 1000);
     return str_copy("paused", &op->made.consistency, err);
 }
 

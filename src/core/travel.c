@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * travel.c: checkpoints, and going back to the origin or to one of them. As in verbs.c, each command says what is to come
- * out; the engine does the work.
+ * travel.c: checkpoints, and going back to the origin or to one of them. As in verbs.c, each command says what is to
+ * come out; the engine does the work.
  *
- * A rollback does not throw the branches that it leaves away, where they can be branched again: they become a checkpoint
- * without a label, of which a domain has one at most, so that the rollback can be undone in the same way.
+ * A rollback does not throw the branches that it leaves away, where they can be branched again: they become a
+ * checkpoint without a label, of which a domain has one at most, so that the rollback can be undone in the same way.
  */
 #include "core/instance.h"
 #include "core/plan.h"
@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* ---- what there is -------------------------------------------------------------------------------------------------- */
+/* ---- what there is --------------------------------------------------------------------------------------------------
+ */
 
 static const struct checkpoint *find_leftover(const struct checkpoints *all)
 {
@@ -65,7 +66,8 @@ static int give_up(struct operation *op, struct checkpoints *all, const bool *go
     return 0;
 }
 
-/* ---- rollback ------------------------------------------------------------------------------------------------------- */
+/* ---- rollback -------------------------------------------------------------------------------------------------------
+ */
 
 static bool was_crash_consistent(const struct record *r)
 {
@@ -75,8 +77,8 @@ static bool was_crash_consistent(const struct record *r)
     return false;
 }
 
-/* Both generations at once where there is room for both; else the old one goes first, which is slower and leaves a moment
- * with neither. */
+/* Both generations at once where there is room for both; else the old one goes first, which is slower and leaves a
+ * moment with neither. */
 static int check_room(struct operation *op, struct vmundo_error *err)
 {
     struct vmundo_error e = {0};
@@ -88,7 +90,8 @@ static int check_room(struct operation *op, struct vmundo_error *err)
         return -1;
     }
     op->old_first = true;
-    AUTO_FREE char *text = str_printf(err, "no room for two branches at once (%s): the old goes before the new is made", e.msg);
+    AUTO_FREE char *text =
+        str_printf(err, "no room for two branches at once (%s): the old goes before the new is made", e.msg);
     if (!text)
         return -1;
     context_report(op->v, VMUNDO_EVENT_WARNING, op->name, text);
@@ -96,8 +99,8 @@ static int check_room(struct operation *op, struct vmundo_error *err)
 }
 
 /* *ret NULL: the origin. */
-static int find_target(const struct operation *op, const struct checkpoints *all, const struct vmundo_rollback_options *o,
-                       const struct checkpoint **ret, struct vmundo_error *err)
+static int find_target(const struct operation *op, const struct checkpoints *all,
+                       const struct vmundo_rollback_options *o, const struct checkpoint **ret, struct vmundo_error *err)
 {
     *ret = NULL;
     if (o->undo && !(*ret = find_leftover(all)))
@@ -174,7 +177,8 @@ int vmundo_rollback(struct vmundo *v, const char *name, const struct vmundo_roll
     return operation_execute(&op, err);
 }
 
-/* ---- checkpoint ----------------------------------------------------------------------------------------------------- */
+/* ---- checkpoint -----------------------------------------------------------------------------------------------------
+ */
 
 static int check_label(struct vmundo *v, const char *name, const char *label, struct vmundo_error *err)
 {
@@ -182,13 +186,17 @@ static int check_label(struct vmundo *v, const char *name, const char *label, st
     if (!label)
         return 0;
     if (!vmundo_name_is_valid(label))
-        return error_set(err, VMUNDO_USAGE, "'%.63s' cannot be a label: letters, digits, and . _ + - after the first, 63 "
-                         "at most", label);
+        return error_set(err, VMUNDO_USAGE,
+                         "'%.63s' cannot be a label: letters, digits, and . _ + - after the first, 63 "
+                         "at most",
+                         label);
     if (store_checkpoints(v, name, &all, err) < 0)
         return -1;
     return checkpoints_find(&all, label)
-               ? error_set(err, VMUNDO_CONFLICT, "%s has a checkpoint '%s' already: choose another label, or 'vmundo prune "
-                           "%s %s' first", name, label, name, label)
+               ? error_set(err, VMUNDO_CONFLICT,
+                           "%s has a checkpoint '%s' already: choose another label, or 'vmundo prune "
+                           "%s %s' first",
+                           name, label, name, label)
                : 0;
 }
 
@@ -213,7 +221,8 @@ int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_ch
     return 0;
 }
 
-/* ---- pin, prune ------------------------------------------------------------------------------------------------------ */
+/* ---- pin, prune
+ * ------------------------------------------------------------------------------------------------------ */
 
 int vmundo_pin(struct vmundo *v, const char *name, const char *label, bool pinned, struct vmundo_error *err)
 {
@@ -294,7 +303,8 @@ int vmundo_prune(struct vmundo *v, const char *name, const struct vmundo_prune_o
     return op.gone.n ? operation_execute(&op, err) : 0;
 }
 
-/* ---- the tree -------------------------------------------------------------------------------------------------------- */
+/* ---- the tree
+ * -------------------------------------------------------------------------------------------------------- */
 
 void vmundo_tree_free(struct vmundo_tree *t)
 {

@@ -67,7 +67,7 @@ static void test_rate(void **state)
     late.lag_s = 1;
     g.rate = 20 * MIB;
     assert_false(judge(&g, 1000, 850, 0).crowded);
-    b.room = 30 * MIB;
+    b.room = (uint64_t)(30 * MIB);
     b.fill = 0.7;
     assert_false(guard_judge(&g, &b, &levels, 0).crowded);
     assert_true(guard_judge(&g, &b, &late, 0).crowded);
