@@ -88,6 +88,16 @@ new_pv() {
         echo "/dev/vdb$n"
     ) 9>/run/lock/new_pv
 }
+# A disk that another scenario's udev or lvm has open for a moment is busy: then once more.
+lvcreate() {
+    local i
+    for ((i = 0; i < 5; i++)); do
+        if command lvcreate "$@"; then return; fi
+        udevadm settle
+        sleep 1
+    done
+    return 5
+}
 # new_vg NAME MIB...: a volume group over one new physical volume for each size.
 new_vg() {
     local vg=$1 pvs=() size pv

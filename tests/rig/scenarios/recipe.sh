@@ -13,7 +13,7 @@ sync
 guest_cfg heart "file:$W/domains/vm.img,xvda,w"
 cp "$W/heart.cfg" "$W/heart.cfg.before"
 before=$(sum "$W/domains/vm.img")
-loops() { losetup --noheadings --list | wc -l; }
+loops() { losetup --noheadings --list -O BACK-FILE | grep -cF "$W/" || true; } # others have theirs
 loops_before=$(loops)
 
 say plan; vmundo plan "$W/heart.cfg"
