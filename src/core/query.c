@@ -174,7 +174,7 @@ static int describe_row(struct vmundo *v, const struct store_domain *row, struct
     struct record r = {.name = row->name, .hypervisor = row->hypervisor, .instance = row->instance,
                        .running = row->running};
     if (!row->pending)
-        return ask_hypervisor(v, &r, false, d, err) < 0 ? -1 : glance_at_branches(v, d, err);
+        return ask_hypervisor(v, &r, false, d, err) < 0 ? -1 : row->bounded ? glance_at_branches(v, d, err) : 0;
     return say_interrupted(d, row->pending, err);
 }
 

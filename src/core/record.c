@@ -256,6 +256,14 @@ bool record_disk_is_unprotected(const struct record_disk *d)
     return d->target && d->branch < 0 && !d->readonly && !d->cdrom;
 }
 
+bool record_is_bounded(const struct record *r)
+{
+    for (size_t i = 0; i < r->n_branches; i++)
+        if (r->branches[i].driver->extend)
+            return true;
+    return false;
+}
+
 bool record_has_branch(const struct record *r, const char *path)
 {
     for (size_t i = 0; r && i < r->n_branches; i++)

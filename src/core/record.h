@@ -59,6 +59,9 @@ void record_forget_ram(struct record *r);
 /* Does the domain write to this disk's origin itself? */
 bool record_disk_is_unprotected(const struct record_disk *d);
 
+/* Does it have a branch that can fill up? */
+bool record_is_bounded(const struct record *r);
+
 /* Does r (may be NULL) have a branch at this path? */
 bool record_has_branch(const struct record *r, const char *path);
 

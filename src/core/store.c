@@ -22,7 +22,8 @@
 
 static const char schema[] =
     "CREATE TABLE domain (name TEXT PRIMARY KEY, hypervisor TEXT NOT NULL, config TEXT NOT NULL,"
-    " generation INTEGER NOT NULL, instance INTEGER NOT NULL, running INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
+    " generation INTEGER NOT NULL, instance INTEGER NOT NULL, running INTEGER NOT NULL, bounded INTEGER NOT NULL,"
+    " created_ms INTEGER NOT NULL,"
     " record TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE checkpoint (domain TEXT NOT NULL, id INTEGER NOT NULL, label TEXT, record TEXT NOT NULL,"
     " PRIMARY KEY (domain, id), UNIQUE (domain, label)) WITHOUT ROWID;"
@@ -287,6 +288,7 @@ static int read_row(sqlite3_stmt *s, struct store_domain *d, struct vmundo_error
     d->instance = (uint64_t)sqlite3_column_int64(s, 4);
     d->running = sqlite3_column_int(s, 5);
     d->created_ms = sqlite3_column_int64(s, 6);
+    d->bounded = sqlite3_column_int(s, 8);
     return 0;
 }
 
@@ -296,9 +298,9 @@ int store_list(struct vmundo *v, struct store_domain **ret, size_t *ret_n, struc
     AUTO_STMT sqlite3_stmt *s = NULL;
     if (query(v,
               "SELECT d.name, hypervisor, config, generation, instance, running, created_ms,"
-              " (SELECT verb FROM operation o WHERE o.domain=d.name AND ended_ms IS NULL LIMIT 1)"
+              " (SELECT verb FROM operation o WHERE o.domain=d.name AND ended_ms IS NULL LIMIT 1), bounded"
               " FROM domain d UNION ALL"
-              " SELECT domain, '', '', 0, 0, 0, begun_ms, verb FROM operation WHERE ended_ms IS NULL"
+              " SELECT domain, '', '', 0, 0, 0, begun_ms, verb, 0 FROM operation WHERE ended_ms IS NULL"
               " AND domain NOT IN (SELECT name FROM domain) ORDER BY 1", &s, err) < 0)
         return -1;
     struct store_domain *rows = NULL;
@@ -335,7 +337,7 @@ int store_put(struct vmundo *v, const struct record *r, struct vmundo_error *err
     if (record_to_text(r, &text, err) < 0 ||
         query(v,
               "INSERT OR REPLACE INTO domain (name, hypervisor, config, generation, instance, running, created_ms,"
-              " record) VALUES (?,?,?,?,?,?,?,?)", &s, err) < 0)
+              " record, bounded) VALUES (?,?,?,?,?,?,?,?,?)", &s, err) < 0)
         return -1;
     bind_text(s, 1, r->name);
     bind_text(s, 2, r->hypervisor);
@@ -345,6 +347,7 @@ int store_put(struct vmundo *v, const struct record *r, struct vmundo_error *err
     sqlite3_bind_int(s, 6, r->running);
     sqlite3_bind_int64(s, 7, r->created_ms);
     bind_text(s, 8, text);
+    sqlite3_bind_int(s, 9, record_is_bounded(r));
     return run(v, s, err);
 }
 

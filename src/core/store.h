@@ -19,6 +19,7 @@ struct store_domain {
     char *name, *hypervisor, *config, *text;
     uint64_t generation, instance;
     bool running;
+    bool bounded;            /* record_is_bounded() */
     int64_t created_ms;
     char *pending;           /* verb of an unfinished operation, NULL: none */
 };

@@ -108,7 +108,7 @@ destroy
 fresh "$D"
 xen-tool start "$D" "$W/xd.cfg"
 xen-tool resume "$D" # it needs some seconds until it listens
-same "$(xen-tool shutdown "$D" 1)" "still running"
+[[ $(xen-tool shutdown "$D" 1) =~ ^(still running|off)$ ]] || fail "shut down in no time" # as quick as it is
 destroy
 
 say "ends by itself"
