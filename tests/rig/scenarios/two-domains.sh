@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Two real domains with images in one volume, each on a branch of its own at the same time. Rollback and keep of one leave
 # the other's image, branch and guest as they were, to the byte; then the other way round.
-# by hand: it takes many minutes, and has not yet passed as a whole
 # limit: 400
 new_vg two 800
 lvcreate -q -y -L 96M -n files two
