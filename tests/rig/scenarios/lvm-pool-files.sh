@@ -9,7 +9,7 @@ S=$VMUNDO_STATE_DIR
 vmundo list -q
 # host: what a command that refuses must leave as it is, of what is this scenario's (others run beside it)
 host() {
-    { dmsetup ls; losetup -a; cat /proc/mounts; } | grep -E "($W|filed|half|tiny)( |/|:|-|\$)" || true
+    { dmsetup ls; losetup -a | grep -vF '(deleted)'; cat /proc/mounts; } | grep -E "($W|filed|half|tiny)( |/|:|-|\$)" || true
     [ ! -e "$W/files/p" ] || dd if="$W/files/p" iflag=direct bs=1M count=1 status=none | md5sum
     ls "$W"
 }

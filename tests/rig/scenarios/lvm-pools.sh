@@ -16,7 +16,7 @@ ours="($a|$b|$c|$d|$W|fast|other)( |/|:|-|\$)"
 # are in the first MiB of its disks.
 host() {
     local disk
-    { dmsetup ls; losetup -a; cat /proc/mounts; } | grep -E "$ours" || true
+    { dmsetup ls; losetup -a | grep -vF '(deleted)'; cat /proc/mounts; } | grep -E "$ours" || true
     for disk in "$a" "$b" "$c" "$d"; do
         dd if="$disk" iflag=direct bs=1M count=1 status=none | md5sum
     done
