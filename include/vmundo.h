@@ -121,6 +121,7 @@ struct vmundo_rollback_options {
     bool boot;                   /* of a checkpoint with RAM, take the disks only, and boot from them */
     bool forget;                 /* do not keep what is left behind: the rollback cannot be undone */
     bool off;                    /* do not start it again */
+    bool *ret_running;           /* not NULL: does it run now? Not if the checkpoint was made of a domain that was off */
     int *ret_console;            /* as in vmundo_run_options */
 };
 /* Power off and start again from the origin or a checkpoint; of a checkpoint with RAM the guest runs on as of that

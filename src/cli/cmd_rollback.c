@@ -67,13 +67,15 @@ static int parse_time(const char *text, int64_t *ret, struct vmundo_error *err)
 static int run(struct cli *c, struct vmundo_error *err)
 {
     int console = -1;
+    bool running = false;
     values.checkpoint = c->n_args > 1 ? c->args[1] : NULL;
     values.ret_console = attach ? &console : NULL;
+    values.ret_running = &running;
     if (to && parse_time(to, &values.to, err) < 0)
         return -1;
     if (vmundo_rollback(c->v, c->args[0], &values, err) < 0)
         return -1;
-    report_result(c, c->args[0], values.off ? "rolled back, off" : "rolled back, runs on fresh branches");
+    report_result(c, c->args[0], running ? "rolled back, runs on fresh branches" : "rolled back, off");
     return console >= 0 ? console_attach(console, c->args[0], err) : 0;
 }
 

@@ -174,8 +174,11 @@ static int save_options(const struct operation *op, char **ret, struct vmundo_er
     json_t *gone = json_array();
     AUTO_JSON json_t *o = json_pack("{sb sb so}", "keep", op->keep, "old_first", op->old_first, "gone", gone);
     AUTO_FREE char *made = NULL;
-    if (!o || (op->made.id && checkpoint_to_text(&op->made, &made, err) < 0) ||
-        (made && json_object_set_new(o, "made", json_string(made)) < 0))
+    if (!o)
+        return error_nomem(err);
+    if (op->made.id && checkpoint_to_text(&op->made, &made, err) < 0)
+        return -1;
+    if (made && json_object_set_new(o, "made", json_string(made)) < 0)
         return error_nomem(err);
     for (size_t i = 0; i < op->gone.n; i++) {
         AUTO_FREE char *text = NULL;

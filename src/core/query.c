@@ -262,17 +262,11 @@ static int describe_disks(const struct record *r, bool closely, struct vmundo_di
 
 int vmundo_status(struct vmundo *v, const char *name, struct vmundo_domain *ret, struct vmundo_error *err)
 {
-    AUTO_FREE char *text = NULL;
     CLEANUP(record_clear) struct record r = {0};
     CLEANUP(store_operation_clear) struct store_operation pending = {0};
     CLEANUP(vmundo_domain_free) struct vmundo_domain d = {0};
-    if (store_get(v, name, &text, err) < 0 || store_unfinished(v, name, 0, &pending, err) < 0)
+    if (store_get_record(v, name, &r, err) < 0 || store_unfinished(v, name, 0, &pending, err) < 0)
         return -1;
-    if (!text)
-        return error_set(err, VMUNDO_NOT_FOUND, "there is no domain '%.63s': 'vmundo list' shows those that there are",
-                         name);
-    if (record_from_text(text, &r, err) < 0)
-        return error_wrap(err, "%s", name);
     d.generation = r.generation;
     d.created = r.created_ms / 1000;
     if (str_copy(r.name, &d.name, err) < 0 || str_copy(r.hypervisor, &d.hypervisor, err) < 0 ||

@@ -267,6 +267,17 @@ int store_get(struct vmundo *v, const char *name, char **ret_text, struct vmundo
     return r == SQLITE_ROW ? column_copy(s, 0, ret_text, err) : db_error(v, err);
 }
 
+int store_get_record(struct vmundo *v, const char *name, struct record *ret, struct vmundo_error *err)
+{
+    AUTO_FREE char *text = NULL;
+    if (store_get(v, name, &text, err) < 0)
+        return -1;
+    if (!text)
+        return error_set(err, VMUNDO_NOT_FOUND, "there is no domain '%.63s': 'vmundo list' shows those that there are",
+                         name);
+    return record_from_text(text, ret, err) < 0 ? error_wrap(err, "%s", name) : 0;
+}
+
 void store_domains_free(struct store_domain *rows, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

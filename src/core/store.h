@@ -50,6 +50,8 @@ int store_check(struct vmundo *v, struct vmundo_error *err);
 
 /* *ret_text NULL: no such domain. The caller frees it. */
 int store_get(struct vmundo *v, const char *name, char **ret_text, struct vmundo_error *err);
+/* The same, parsed. VMUNDO_NOT_FOUND says where to look. */
+int store_get_record(struct vmundo *v, const char *name, struct record *ret, struct vmundo_error *err);
 /* All rows by name, without text; the caller frees with store_domains_free. */
 int store_list(struct vmundo *v, struct store_domain **ret, size_t *ret_n, struct vmundo_error *err);
 void store_domains_free(struct store_domain *rows, size_t n);

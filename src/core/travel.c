@@ -174,7 +174,11 @@ int vmundo_rollback(struct vmundo *v, const char *name, const struct vmundo_roll
         aim(&op, target, o, err) < 0 || check_room(&op, err) < 0 || leave_behind(&op, &all, o->forget, err) < 0)
         return -1;
     op.ret_console = o->ret_console;
-    return operation_execute(&op, err);
+    if (operation_execute(&op, err) < 0)
+        return -1;
+    if (o->ret_running)
+        *o->ret_running = op.after->running;
+    return 0;
 }
 
 /* ---- checkpoint -----------------------------------------------------------------------------------------------------
@@ -346,16 +350,10 @@ static int fill_node(const struct checkpoint *c, struct vmundo_node *n, struct v
 
 int vmundo_tree(struct vmundo *v, const char *name, struct vmundo_tree *ret, struct vmundo_error *err)
 {
-    AUTO_FREE char *text = NULL;
     CLEANUP(record_clear) struct record r = {0};
     AUTO_CHECKPOINTS struct checkpoints all = {0};
     CLEANUP(vmundo_tree_free) struct vmundo_tree t = {0};
-    if (store_get(v, name, &text, err) < 0)
-        return -1;
-    if (!text)
-        return error_set(err, VMUNDO_NOT_FOUND, "there is no domain '%.63s': 'vmundo list' shows those that there are",
-                         name);
-    if (record_from_text(text, &r, err) < 0 || store_checkpoints(v, name, &all, err) < 0)
+    if (store_get_record(v, name, &r, err) < 0 || store_checkpoints(v, name, &all, err) < 0)
         return -1;
     t.current = r.base;
     t.nodes = calloc(all.n + 1, sizeof(*t.nodes));

@@ -221,15 +221,9 @@ int vmundo_start(struct vmundo *v, const char *name, int *ret_console, struct vm
 
 int vmundo_console(struct vmundo *v, const char *name, int *ret_fd, struct vmundo_error *err)
 {
-    AUTO_FREE char *text = NULL;
     AUTO_INSTANCE struct instance_ctx c = {0};
     CLEANUP(record_clear) struct record r = {0};
-    if (store_get(v, name, &text, err) < 0)
-        return -1;
-    if (!text)
-        return error_set(err, VMUNDO_NOT_FOUND, "there is no domain '%.63s': 'vmundo list' shows those that there are",
-                         name);
-    if (record_from_text(text, &r, err) < 0)
+    if (store_get_record(v, name, &r, err) < 0)
         return -1;
     if (!r.running)
         return error_set(err, VMUNDO_CONFLICT, "%s is off: 'vmundo start %s' first", name, name);

@@ -10,6 +10,7 @@
 #include "storage/pool.h"
 
 #include "storage/block.h"
+#include "storage/xfs-ioctl.h"
 #include "util/process.h"
 #include "util/sys.h"
 
@@ -174,22 +175,6 @@ int pool_xfs_create(const char *path, bool device, uint64_t size, const struct s
         return -1;
     return steps_take(s, "make XFS on %s", path) ? run_mkfs(path, err) : 0;
 }
-
-/* ioctl_xfs_fsgeometry(2) and XFS_IOC_FSGROWFSDATA, whose header is in a package of its own. */
-struct xfs_growfs_data {
-    uint64_t newblocks;
-    uint32_t imaxpct;
-};
-struct xfs_geometry {
-    uint32_t blocksize, rtextsize, agblocks, agcount, logblocks, sectsize, inodesize, imaxpct;
-    uint64_t datablocks, rtblocks, rtextents, logstart;
-    unsigned char uuid[16];
-    uint32_t sunit, swidth;
-    int32_t version;
-    uint32_t flags, logsectsize, rtsectsize, dirblocksize;
-};
-#define XFS_IOC_GEOMETRY_V1 _IOR('X', 100, struct xfs_geometry)
-#define XFS_IOC_GROW_DATA _IOW('X', 110, struct xfs_growfs_data)
 
 int pool_xfs_grow(const char *device, struct vmundo_error *err)
 {

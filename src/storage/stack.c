@@ -10,6 +10,7 @@
 #include "storage/stack.h"
 
 #include "storage/block.h"
+#include "storage/xfs-ioctl.h"
 #include "util/str.h"
 #include "util/sys.h"
 
@@ -127,18 +128,6 @@ static dev_t device_under(struct libmnt_fs *fs)
         return st.st_rdev;
     return dev;
 }
-
-/* XFS_IOC_FSGEOMETRY in its first version, ioctl_xfs_fsgeometry(2): the header is in a package of its own. */
-struct xfs_geometry {
-    uint32_t blocksize, rtextsize, agblocks, agcount, logblocks, sectsize, inodesize, imaxpct;
-    uint64_t datablocks, rtblocks, rtextents, logstart;
-    unsigned char uuid[16];
-    uint32_t sunit, swidth;
-    int32_t version;
-    uint32_t flags, logsectsize, rtsectsize, dirblocksize;
-};
-#define XFS_IOC_GEOMETRY_V1 _IOR('X', 100, struct xfs_geometry)
-#define XFS_FLAG_REFLINK (1u << 20)
 
 static bool can_reflink(int fd, const char *fs_type)
 {

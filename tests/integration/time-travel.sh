@@ -78,7 +78,7 @@ vmundo checkpoint vm off
 expect_exit 4 "is off" vmundo checkpoint vm --ram
 vmundo rollback vm one
 is one one
-vmundo rollback vm off
+expect_exit 0 "rolled back, off" vmundo rollback vm off
 [ "$(field vm state)" = off ] || fail "a checkpoint of a domain that was off runs"
 vmundo start vm
 is five
