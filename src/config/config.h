@@ -37,4 +37,17 @@ struct config_target {
 int config_rewrite(const char *text, const char *path, const struct config_target *targets, size_t n_targets,
                    const char *name, char **ret, struct vmundo_error *err);
 
+/* What makes a machine another one of the same kind. */
+struct config_identity {
+    const char *uuid;
+    const char *const *macs; /* one for each vif; may be NULL with no_vifs */
+    bool no_vifs;            /* it has no network cards */
+};
+
+/* The text of a copy of the configuration that differs in its UUID and in the hardware addresses of its network cards
+ * (and has no names for their counterparts, which are the first machine's); all else is the same. *ret is the caller's.
+ * Errors: VMUNDO_FAILED when the result would not be the domain wanted. */
+int config_identify(const char *text, const char *path, const struct config_identity *id, char **ret,
+                    struct vmundo_error *err);
+
 #endif
