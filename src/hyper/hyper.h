@@ -36,11 +36,13 @@ enum hyper_flags {
      * start succeeds and does nothing: state says off, and core starts it when the old one is gone. */
     HYPER_SIDE_BY_SIDE = 1,
     HYPER_NEVER_IMPLICIT = 2,
+    HYPER_ISOLATES = 4, /* knows hyper_options.isolated */
 };
 
 struct hyper_options {
     const char *accel;       /* "kvm", "tcg", NULL: kvm where the CPU has it */
     const char *net;         /* "bridge", "user", "none", NULL: bridge */
+    bool isolated;           /* the network cards are there, and what they send reaches nobody */
 };
 
 struct instance {

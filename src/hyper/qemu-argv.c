@@ -106,7 +106,9 @@ static int add_machine(const struct domain *d, const struct qemu_host *h, struct
         strv_addf(v, err, "reboot=%s,shutdown=%s,panic=%s", d->on_reboot == ACTION_RESTART ? "reset" : "shutdown",
                   shutdown_action(d), d->on_crash == ACTION_DESTROY ? "shutdown" : "pause") < 0)
         return -1;
-    return add(v, "-device", "pvpanic", err);
+    /* With a new identifier at every start, also of a saved guest: so it learns that it is not alone with its random
+     * numbers, or has been set back. */
+    return add(v, "-device", "pvpanic", err) < 0 ? -1 : add(v, "-device", "vmgenid,guid=auto", err);
 }
 
 /* The file is opened by its descriptor, not by a name that could mean another one by then. The memory has the same name
@@ -295,7 +297,7 @@ static int add_vif(const struct domain *d, const struct qemu_host *h, size_t i, 
     boot_index(d, 'n', (unsigned)i, boot, sizeof(boot));
     if (strv_add(v, "-netdev", err) < 0)
         return -1;
-    if (h->net == NET_USER ? strv_addf(v, err, "user,id=net%zu", i) < 0
+    if (h->net == NET_USER ? strv_addf(v, err, "user,id=net%zu%s", i, h->isolated ? ",restrict=on" : "") < 0
                            : strv_addf(v, err, "tap,id=net%zu,fd=%zu", i, (size_t)QEMU_FD_TAP + i) < 0)
         return -1;
     /* The option ROM is for booting from the network; without it QEMU starts faster. */

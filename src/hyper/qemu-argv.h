@@ -15,6 +15,7 @@ struct qemu_host {
     const char *program;
     bool kvm;
     enum qemu_net net;
+    bool isolated;        /* that network leads nowhere */
     const char *ovmf;     /* the UEFI firmware's file, NULL: not installed */
     const bool *is_block; /* for each disk: its target is a block device; NULL: none is */
     enum qemu_ram ram;

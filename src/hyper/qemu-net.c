@@ -75,16 +75,36 @@ static int plug_in(const struct ifreq *tap, const char *bridge)
     return ioctl(sock, SIOCSIFFLAGS, &ifr);
 }
 
-static int make_tap(const struct domain_vif *vif, const char *bridge, int *ret_fd, struct vmundo_error *err)
+/* The kernel fills in a number for %d. *ret gets the name. */
+static int open_tun(const char *name, struct ifreq *ret, int *ret_fd, struct vmundo_error *err)
 {
     AUTO_CLOSE int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-    struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
-    const char *name = vif->vifname ? vif->vifname : "vmundo%d"; /* the kernel fills in the number */
+    *ret = (struct ifreq){.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+    snprintf(ret->ifr_name, sizeof(ret->ifr_name), "%s", name);
+    if (fd < 0 || ioctl(fd, TUNSETIFF, ret) < 0)
+        return error_errno(err, errno, "cannot make a tap device");
+    *ret_fd = TAKE_FD(fd);
+    return 0;
+}
+
+int qemu_open_dead_tap(int *ret_fd, struct vmundo_error *err)
+{
+    struct ifreq ifr;
+    if (geteuid() != 0)
+        return error_set(err, VMUNDO_FAILED,
+                         "only root can make a network that leads nowhere; connect it to its bridge (fork --network)");
+    return open_tun("vmundo%d", &ifr, ret_fd, err);
+}
+
+static int make_tap(const struct domain_vif *vif, const char *bridge, int *ret_fd, struct vmundo_error *err)
+{
+    AUTO_CLOSE int fd = -1;
+    struct ifreq ifr;
+    const char *name = vif->vifname ? vif->vifname : "vmundo%d";
     if (strlen(name) >= sizeof(ifr.ifr_name) || (vif->vifname && strchr(name, '%')))
         return error_set(err, VMUNDO_FAILED, "'%s' cannot be the name of a network device", name);
-    snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-    if (fd < 0 || ioctl(fd, TUNSETIFF, &ifr) < 0)
-        return error_errno(err, errno, "cannot make a tap device");
+    if (open_tun(name, &ifr, &fd, err) < 0)
+        return -1;
     if (plug_in(&ifr, bridge) < 0)
         return error_errno(err, errno, "cannot plug a tap device into %s", bridge);
     *ret_fd = TAKE_FD(fd);

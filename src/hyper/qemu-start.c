@@ -182,7 +182,8 @@ static int open_taps(struct launch *l, struct vmundo_error *err)
     if (l->i->options.net && !str_eq(l->i->options.net, "bridge"))
         return 0;
     for (; l->n_taps < d->n_vifs && l->n_taps < RUNDIR_MAX_TAPS; l->n_taps++)
-        if (qemu_open_tap(&d->vifs[l->n_taps], &l->taps[l->n_taps], err) < 0)
+        if ((l->i->options.isolated ? qemu_open_dead_tap(&l->taps[l->n_taps], err)
+                                    : qemu_open_tap(&d->vifs[l->n_taps], &l->taps[l->n_taps], err)) < 0)
             return error_wrap(err, "vif %zu", l->n_taps);
     return 0;
 }

@@ -74,6 +74,7 @@ static int parse_options(const struct hyper_options *o, struct qemu_host *h, str
 {
     if (o->accel && !str_eq(o->accel, "kvm") && !str_eq(o->accel, "tcg"))
         return error_set(err, VMUNDO_USAGE, "no such acceleration '%s': kvm or tcg", o->accel);
+    h->isolated = o->isolated;
     h->kvm = o->accel ? str_eq(o->accel, "kvm") : have_kvm();
     if (!o->net || str_eq(o->net, "bridge"))
         h->net = NET_BRIDGE;
@@ -129,7 +130,7 @@ static int check(const struct domain *d, const struct hyper_options *o, struct s
     if (qemu_host(d, o, &h, &is_block, err) < 0 || check_readable("kernel", d->kernel, err) < 0 ||
         check_readable("ramdisk", d->ramdisk, err) < 0 || qemu_argv(d, &h, &argv, err) < 0)
         return -1;
-    for (size_t i = 0; h.net == NET_BRIDGE && i < d->n_vifs; i++) {
+    for (size_t i = 0; h.net == NET_BRIDGE && !h.isolated && i < d->n_vifs; i++) {
         const char *bridge;
         if (qemu_find_bridge(&d->vifs[i], &bridge, err) < 0)
             return -1;
@@ -427,7 +428,7 @@ static int shutdown_it(const struct instance *i, unsigned timeout_ms, bool *ret_
 
 const struct hyper_driver hyper_qemu = {
     .name = "qemu",
-    .flags = HYPER_SIDE_BY_SIDE,
+    .flags = HYPER_SIDE_BY_SIDE | HYPER_ISOLATES,
     .available = available,
     .check = check,
     .start = qemu_start,

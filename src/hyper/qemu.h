@@ -50,4 +50,8 @@ int qemu_find_bridge(const struct domain_vif *vif, const char **ret, struct vmun
  * bridge helper, which is set-user-ID and has a list of what is allowed. */
 int qemu_open_tap(const struct domain_vif *vif, int *ret_fd, struct vmundo_error *err);
 
+/* One that is on no bridge and is not up: a guest that was saved with a tap device needs one, but it leads nowhere.
+ * Errors: VMUNDO_FAILED not root. */
+int qemu_open_dead_tap(int *ret_fd, struct vmundo_error *err);
+
 #endif
