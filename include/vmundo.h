@@ -256,6 +256,27 @@ struct vmundo_checkpoint_options {
 int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_checkpoint_options *options,
                       struct vmundo_error *err);
 
+struct vmundo_fork_options {
+    const char *checkpoint;      /* label of the checkpoint to fork; NULL: the domain as it is. If it runs, a checkpoint is made
+                                  * (cp-N), with its RAM where the hypervisor can and unless boot; if it is off, its branches */
+    unsigned count;              /* how many, 0: one */
+    const char *name;            /* of one fork; of several, and with NULL (the domain's own), they are NAME-1, NAME-2 … */
+    bool boot;                   /* of a checkpoint with RAM, take the disks only, and boot from them */
+    bool network;                /* connect their network cards as those of the domain are; else they lead nowhere */
+};
+struct vmundo_names {
+    char **names;                /* NULL-terminated; NULL: none */
+    size_t n;
+};
+/* Start copies of a domain: other domains with the same disks, and of a checkpoint with RAM as of the same instant, but
+ * with names, UUIDs and hardware addresses of their own. They do not depend on it. vmundo_rollback() takes them back to
+ * where they were forked; their first checkpoint, "fork", is that. All of them are started, or none. *ret are their names.
+ * Errors: VMUNDO_NOT_FOUND no such checkpoint; VMUNDO_CONFLICT a name is taken; VMUNDO_REFUSED its storage cannot branch
+ * branches. options may be NULL. */
+int vmundo_fork(struct vmundo *v, const char *name, const struct vmundo_fork_options *options, struct vmundo_names *ret,
+                struct vmundo_error *err);
+void vmundo_names_free(struct vmundo_names *names);
+
 /* A place in the tree of a domain. */
 struct vmundo_node {
     uint64_t id, parent;         /* parent 0: the origin */

@@ -49,6 +49,7 @@ struct cli {
     int n_args;
     const char *operation;   /* for the result, NULL: the command's name */
     const char *about;       /* what the result is about, NULL: "domain" */
+    const char *const *made; /* names of what came into being, NULL-terminated, NULL: nothing to tell */
 };
 
 struct command {

@@ -104,6 +104,12 @@ static void print_json_result(const struct cli *c, const char *domain)
     json_begin(c, NULL, '{');
     json_put_text(c, "operation", c->operation ? c->operation : c->command->name);
     json_put_text(c, c->about ? c->about : "domain", domain);
+    if (c->made) {
+        json_begin(c, "made", '[');
+        for (const char *const *name = c->made; *name; name++)
+            json_put_text(c, NULL, *name);
+        json_end(c, ']');
+    }
     json_put_bool(c, "dry_run", c->options.dry_run);
     json_begin(c, "actions", '[');
     for (size_t i = 0; i < state.n_actions; i++)

@@ -102,13 +102,23 @@ static int check_branches(const struct record *r, struct vmundo_error *err)
         if (!(r->branches[i].driver->flags & STORAGE_FROM_BRANCH))
             return error_set(err, VMUNDO_REFUSED,
                              "%s is on a branch of driver %s, which can have no branches of its own: with its disks on "
-                             "XFS or btrfs, or on thin volumes, there are checkpoints",
+                             "XFS or btrfs, or on thin volumes, there are checkpoints and forks",
                              r->name, r->branches[i].driver->name);
     for (size_t i = 0; i < r->n_disks; i++)
         if (record_disk_is_unprotected(&r->disks[i]))
             return error_set(err, VMUNDO_REFUSED, "%s writes to the origin of %s itself: that cannot be gone back to",
                              r->name, r->disks[i].vdev);
     return r->n_branches ? 0 : error_set(err, VMUNDO_REFUSED, "%s has no disk on a branch", r->name);
+}
+
+/* Its branches are to be made of those that it has. */
+static void base_on_own(struct record *r)
+{
+    for (size_t i = 0; i < r->n_branches; i++) {
+        struct branch *b = &r->branches[i];
+        free(b->base);
+        b->base = TAKE(b->path);
+    }
 }
 
 static char *file_of(const struct vmundo *v, const char *domain, uint64_t id, const char *suffix,
@@ -143,12 +153,7 @@ int checkpoint_plan(const struct vmundo *v, const struct record *r, const char *
     c.created_ms = sys_realtime_ms();
     if (str_copy("off", &c.consistency, err) < 0)
         return -1;
-    for (size_t i = 0; i < c.record.n_branches; i++) {
-        struct branch *b = &c.record.branches[i];
-        free(b->base);
-        b->base = b->path;
-        b->path = NULL;
-    }
+    base_on_own(&c.record);
     if (plan_name_branches(v, &c.record, err) < 0)
         return -1;
     if (ram && plan_ram(v, &c, err) < 0)
@@ -172,6 +177,44 @@ int checkpoint_of_leftover(const struct record *r, struct checkpoint *ret, struc
     return 0;
 }
 
+/* Shared with from's, read-only, and so with that of all that are forked from it. */
+static int plan_shared_ram(const struct vmundo *v, const struct checkpoint *from, struct checkpoint *c,
+                           struct vmundo_error *err)
+{
+    struct record *r = &c->record;
+    const struct record *theirs = &from->record;
+    if (record_plan_ram(v->store_id, r, c->id, err) < 0)
+        return -1;
+    if (!r->ram)
+        return error_set(err, VMUNDO_REFUSED, "there is no place for the RAM of %s beside its disks", r->name);
+    r->ram_private = true;
+    r->ram_at = theirs->ram_of ? theirs->ram_at : from->id;
+    return str_copy(theirs->ram_of ? theirs->ram_of : theirs->name, &r->ram_of, err);
+}
+
+int checkpoint_plan_fork(const struct vmundo *v, const struct checkpoint *from, bool ram, struct checkpoint *ret,
+                         struct vmundo_error *err)
+{
+    struct record *r = &ret->record;
+    if (check_branches(r, err) < 0)
+        return -1;
+    ret->id = r->generation = r->counter = r->home = 1;
+    ret->created_ms = sys_realtime_ms();
+    r->created_ms = ret->created_ms;
+    r->base = r->instance = 0;
+    r->running = true;
+    record_forget_ram(r);
+    if (str_copy("fork", &ret->label, err) < 0 || str_copy(from->consistency, &ret->consistency, err) < 0)
+        return -1;
+    base_on_own(r);
+    if (plan_name_branches(v, r, err) < 0)
+        return -1;
+    if (!ram || !from->saved)
+        return 0;
+    ret->saved = file_of(v, r->name, ret->id, ".saved", err);
+    return !ret->saved ? -1 : from->record.ram ? plan_shared_ram(v, from, ret, err) : 0;
+}
+
 /* ---- going back -----------------------------------------------------------------------------------------------------
  */
 
@@ -186,18 +229,17 @@ int checkpoint_apply(const struct checkpoint *c, bool ram, struct record *r, str
     now.instance = r->instance;
     now.created_ms = r->created_ms;
     now.base = c->id;
-    for (size_t i = 0; i < now.n_branches; i++) {
-        struct branch *b = &now.branches[i];
-        free(b->base);
-        b->base = b->path;
-        b->path = NULL;
-    }
+    base_on_own(&now);
     record_forget_ram(&now);
     record_clear(r);
     *r = now;
     if (!ram || !c->saved)
         return 0;
-    return str_copy(c->saved, &r->saved, err) < 0 ? -1 : str_copy(then->ram, &r->ram_base, err);
+    r->ram_private = then->ram && then->ram_private;
+    r->ram_at = then->ram_at;
+    return str_copy(c->saved, &r->saved, err) < 0 || str_copy(then->ram_of, &r->ram_of, err) < 0
+               ? -1
+               : str_copy(then->ram, &r->ram_base, err);
 }
 
 /* ---- removal and marks ----------------------------------------------------------------------------------------------

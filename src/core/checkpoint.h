@@ -49,6 +49,12 @@ bool record_can_branch(const struct record *r);
 /* Let r, whose generation is set, start from c: its branches and, with ram, the guest's memory. */
 int checkpoint_apply(const struct checkpoint *c, bool ram, struct record *r, struct vmundo_error *err);
 
+/* A checkpoint of another domain to be, whose record (name, configuration …) stands in *ret: its first, made of `from`,
+ * which may be no checkpoint but the branches of a domain that is off (no `saved`). Its branches are named and start from
+ * from's. Touches nothing. Errors: VMUNDO_REFUSED for branches that cannot be branched again. */
+int checkpoint_plan_fork(const struct vmundo *v, const struct checkpoint *from, bool ram, struct checkpoint *ret,
+                         struct vmundo_error *err);
+
 /* Remove what belongs to c and not to stays (may be NULL): branches, RAM, saved devices, and its mark. */
 int checkpoint_remove(const struct vmundo *v, const struct checkpoint *c, const struct record *stays,
                       struct vmundo_error *err);

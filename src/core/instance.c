@@ -35,7 +35,7 @@ static int fill_names(const struct vmundo *v, const struct record *r, struct ins
     c->i.config = c->config;
     c->i.dir = c->dir;
     c->i.console_log = c->console_log;
-    c->i.options = (struct hyper_options){.accel = r->accel, .net = r->net};
+    c->i.options = (struct hyper_options){.accel = r->accel, .net = r->net, .isolated = r->isolated};
     c->i.ram = r->ram && access(r->ram, F_OK) == 0 ? r->ram : NULL;
     return 0;
 }
@@ -100,6 +100,17 @@ static bool has_room(const char *path, uint64_t size)
     return statvfs(copy, &s) == 0 && (uint64_t)s.f_bavail * s.f_frsize / 4 >= size;
 }
 
+/* Does the RAM that it starts from belong to its disks? */
+static int check_ram_base(const struct vmundo *v, const struct record *r, struct vmundo_error *err)
+{
+    struct mark m = {.store = v->store_id, .domain = r->name, .generation = r->base};
+    if (r->ram_of) {
+        m.domain = r->ram_of;
+        m.generation = r->ram_at;
+    }
+    return storage_ram_check(r->ram_base, &m, err);
+}
+
 /* The RAM of a new instance: that of the checkpoint that it starts from, or a new file, or none. */
 static int make_ram(const struct vmundo *v, const struct record *r, struct instance_ctx *c, struct vmundo_error *err)
 {
@@ -107,12 +118,16 @@ static int make_ram(const struct vmundo *v, const struct record *r, struct insta
     uint64_t size = r->ram ? hyper_ram_size(c->i.driver, &c->domain) : 0;
     c->i.ram = NULL;
     c->i.saved = r->saved;
+    c->i.ram_private = r->saved && r->ram_base && r->ram_private;
+    if (c->i.ram_private) {
+        c->i.ram = r->ram_base;
+        return check_ram_base(v, r, err);
+    }
     if (r->saved && r->ram_base && !r->ram)
         return error_set(err, VMUNDO_REFUSED, "the checkpoint's RAM is in a file, and there is no place for a copy of it");
     if (!r->ram || (r->saved && !r->ram_base) || (!r->saved && (!size || !has_room(r->ram, size))))
         return 0;
-    struct mark base = {.store = v->store_id, .domain = r->name, .generation = r->base};
-    if (r->saved && storage_ram_check(r->ram_base, &base, err) < 0)
+    if (r->saved && check_ram_base(v, r, err) < 0)
         return -1;
     if (storage_ram_make(r->ram, r->saved ? r->ram_base : NULL, size, &m, false, err) < 0)
         return -1;

@@ -328,6 +328,8 @@ static int prepare(struct operation *op, struct vmundo_error *err)
 /* PREPARE to SWITCH. */
 static int build(struct operation *op, struct vmundo_error *err)
 {
+    if (op->from)
+        return snapshot_adopt(op, err) < 0 ? -1 : prepare(op, err);
     if (prepare(op, err) < 0)
         return -1;
     return op->made.id && op->made.label ? snapshot_take(op, err) : 0;

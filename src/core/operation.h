@@ -41,6 +41,8 @@ struct operation {
     struct record *before, *after; /* owned; NULL: no such domain */
     struct checkpoint made;  /* a checkpoint that comes into being; id 0: none. Its branches are copies of before's,
                               * or, left behind by a rollback, before's own */
+    const struct checkpoint *from; /* fork: the state of another domain that made becomes a copy of; it stays as it is
+                              * for as long as we have that domain's lock. Borrowed, and needed until SWITCH only */
     struct checkpoints gone; /* those that go, after SWITCH */
     struct store_operation journal;
     bool keep;               /* COMMIT merges before's branches into their origins */

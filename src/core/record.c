@@ -27,7 +27,9 @@ static const struct member record_members[] = {
     MEMBER(record, generation, NUMBER), MEMBER(record, instance, NUMBER),  MEMBER(record, running, FLAG),
     MEMBER(record, created_ms, SIGNED), MEMBER(record, counter, COUNT),   MEMBER(record, base, COUNT),
     MEMBER(record, ram, TEXT),         MEMBER(record, ram_base, TEXT),    MEMBER(record, saved, TEXT),
-    MEMBER(record, anonymous, FLAG),
+    MEMBER(record, anonymous, FLAG),    MEMBER(record, ram_private, FLAG), MEMBER(record, ram_of, TEXT),
+    MEMBER(record, ram_at, COUNT),      MEMBER(record, parent, TEXT),     MEMBER(record, home, COUNT),
+    MEMBER(record, isolated, FLAG),
     MEMBER(record, extend_at, COUNT),   MEMBER(record, pause_at, COUNT),  MEMBER(record, unguarded, FLAG),
 };
 
@@ -244,7 +246,9 @@ int record_plan_ram(const char *store_id, struct record *r, uint64_t number, str
 
 void record_forget_ram(struct record *r)
 {
-    char **members[] = {&r->ram, &r->ram_base, &r->saved};
+    char **members[] = {&r->ram, &r->ram_base, &r->saved, &r->ram_of};
+    r->ram_private = false;
+    r->ram_at = 0;
     for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
         free(*members[i]);
         *members[i] = NULL;

@@ -35,7 +35,13 @@ struct record {
     char *ram;               /* where the running instance has its RAM file, if there is one; NULL: anonymous RAM */
     char *ram_base;          /* RAM file of the checkpoint that the instance starts from, and */
     char *saved;             /* the devices of that instant; NULL: it boots */
+    bool ram_private;        /* ram_base is not cloned but shared with others, read-only; ram is NULL then */
+    char *ram_of;            /* whose checkpoint ram (of a checkpoint), or ram_base, bears the mark of: a domain, and */
+    uint64_t ram_at;         /* the checkpoint's id; NULL and 0: of one of its own, as its place says */
     bool anonymous;          /* no RAM file is wanted */
+    char *parent;            /* of a fork: what it was forked from, "web@before", for people; NULL: it is none */
+    uint64_t home;           /* the checkpoint that a rollback goes back to unless told otherwise, 0: the origin */
+    bool isolated;           /* its network leads nowhere */
     uint64_t extend_at, pause_at; /* for the guard, per cent; 0: its defaults */
     bool unguarded;          /* no guard is wanted */
     int64_t created_ms;

@@ -86,6 +86,27 @@ static int take_running(struct operation *op, const struct instance *i, struct v
     return str_copy("paused", &op->made.consistency, err);
 }
 
+/* A second name is enough for what nobody writes to, and it lives as long as one of its names. */
+static int share_saved(struct operation *op, struct vmundo_error *err)
+{
+    AUTO_CLOSE int folder = -1;
+    const char *path = op->made.saved;
+    if (checkpoint_open_folder(op->v, op->name, true, &folder, err) < 0)
+        return -1;
+    if (link(op->from->saved, path) < 0)
+        return error_errno(err, errno, "cannot share %s", op->from->saved);
+    return sys_fsync_dir(folder) < 0 ? error_errno(err, errno, "cannot make %s durable", path) : 0;
+}
+
+int snapshot_adopt(struct operation *op, struct vmundo_error *err)
+{
+    const struct record *r = &op->made.record;
+    context_stage(op->v, op->name, stage_name(STAGE_SNAPSHOT));
+    if (copy_disks(op, err) < 0 || (op->made.saved && share_saved(op, err) < 0))
+        return -1;
+    return r->ram ? storage_ram_share(r->ram, op->from->record.ram, err) : 0;
+}
+
 int snapshot_take(struct operation *op, struct vmundo_error *err)
 {
     AUTO_INSTANCE struct instance_ctx c = {0};

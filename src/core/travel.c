@@ -43,6 +43,20 @@ static int no_such(const char *name, const char *label, struct vmundo_error *err
                      name, label, name);
 }
 
+int verbs_find_checkpoint(const struct operation *op, const char *label, struct checkpoint *ret, struct vmundo_error *err)
+{
+    AUTO_CHECKPOINTS struct checkpoints all = {0};
+    if (store_checkpoints(op->v, op->name, &all, err) < 0)
+        return -1;
+    for (size_t i = 0; i < all.n; i++)
+        if (all.items[i].label && str_eq(all.items[i].label, label)) {
+            *ret = all.items[i];
+            all.items[i] = (struct checkpoint){0};
+            return 0;
+        }
+    return no_such(op->name, label, err);
+}
+
 /* Take the items that go out of all, and put them into op->gone. */
 static int give_up(struct operation *op, struct checkpoints *all, const bool *goes, struct vmundo_error *err)
 {
@@ -98,7 +112,7 @@ static int check_room(struct operation *op, struct vmundo_error *err)
     return 0;
 }
 
-/* *ret NULL: the origin. */
+/* *ret NULL: the origin. A fork goes back to what it was when it was forked. */
 static int find_target(const struct operation *op, const struct checkpoints *all,
                        const struct vmundo_rollback_options *o, const struct checkpoint **ret, struct vmundo_error *err)
 {
@@ -109,6 +123,8 @@ static int find_target(const struct operation *op, const struct checkpoints *all
         return no_such(op->name, o->checkpoint, err);
     if (o->to && !(*ret = find_nearest(all, o->to)))
         return error_set(err, VMUNDO_NOT_FOUND, "%s has no checkpoints", op->name);
+    if (!*ret && op->before->home && !(*ret = checkpoints_by_id(all, op->before->home)))
+        return error_set(err, VMUNDO_FAILED, "%s: the checkpoint that it was forked to is gone", op->name);
     return 0;
 }
 

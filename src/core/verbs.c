@@ -31,7 +31,7 @@ int verbs_copy_before(struct operation *op, struct vmundo_error *err)
     return record_copy(op->before, op->after, err);
 }
 
-static int is_running(struct operation *op, bool *ret, struct vmundo_error *err)
+int verbs_is_running(struct operation *op, bool *ret, struct vmundo_error *err)
 {
     AUTO_INSTANCE struct instance_ctx c = {0};
     CLEANUP(hyper_status_clear) struct hyper_status s = {0};
@@ -46,7 +46,7 @@ static int is_running(struct operation *op, bool *ret, struct vmundo_error *err)
 
 /* ---- run ---------------------------------------------------------------------------------------------------------- */
 
-static int check_name_free(const struct operation *op, const struct record *r, struct vmundo_error *err)
+int verbs_check_name_free(const struct operation *op, const struct record *r, struct vmundo_error *err)
 {
     bool taken = false;
     if (op->before)
@@ -69,7 +69,7 @@ int vmundo_run(struct vmundo *v, const struct vmundo_run_options *o, struct vmun
         return -1;
     for (size_t i = 0; i < plan.warnings.n; i++)
         context_report(v, VMUNDO_EVENT_WARNING, r->name, plan.warnings.items[i]);
-    if (operation_begin(&op, v, "run", r->name, err) < 0 || check_name_free(&op, r, err) < 0 ||
+    if (operation_begin(&op, v, "run", r->name, err) < 0 || verbs_check_name_free(&op, r, err) < 0 ||
         plan_check_in_use(v, r, o->allow_in_use, err) < 0 || plan_check_unprotected(v, r, o->allow_in_use, err) < 0 ||
         plan_preflight(r, NULL, err) < 0)
         return -1;
@@ -138,7 +138,7 @@ int vmundo_keep(struct vmundo *v, const char *name, const struct vmundo_keep_opt
     AUTO_OPERATION struct operation op = OPERATION_INIT;
     bool running = false;
     o = o ? o : &defaults;
-    if (verbs_begin(&op, v, "keep", name, err) < 0 || is_running(&op, &running, err) < 0)
+    if (verbs_begin(&op, v, "keep", name, err) < 0 || verbs_is_running(&op, &running, err) < 0)
         return -1;
     if (running && !o->stop)
         return error_set(err, VMUNDO_CONFLICT, "%s is running: 'vmundo stop %s' first, or keep --stop", name, name);
@@ -204,7 +204,7 @@ int vmundo_start(struct vmundo *v, const char *name, int *ret_console, struct vm
 {
     AUTO_OPERATION struct operation op = OPERATION_INIT;
     bool running = false;
-    if (verbs_begin(&op, v, "start", name, err) < 0 || is_running(&op, &running, err) < 0)
+    if (verbs_begin(&op, v, "start", name, err) < 0 || verbs_is_running(&op, &running, err) < 0)
         return -1;
     if (running)
         return error_set(err, VMUNDO_CONFLICT, "%s is running already", name);

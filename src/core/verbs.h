@@ -10,4 +10,11 @@ int verbs_begin(struct operation *op, struct vmundo *v, const char *verb, const 
 /* op->after: as op->before. */
 int verbs_copy_before(struct operation *op, struct vmundo_error *err);
 
+/* Is its instance up, running or paused? */
+int verbs_is_running(struct operation *op, bool *ret, struct vmundo_error *err);
+/* Can there be a domain of r's name? Errors: VMUNDO_CONFLICT. */
+int verbs_check_name_free(const struct operation *op, const struct record *r, struct vmundo_error *err);
+/* The checkpoint of that label; the caller clears it. Errors: VMUNDO_NOT_FOUND. */
+int verbs_find_checkpoint(const struct operation *op, const char *label, struct checkpoint *ret, struct vmundo_error *err);
+
 #endif

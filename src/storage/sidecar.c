@@ -399,6 +399,35 @@ int storage_ram_make(const char *path, const char *from, uint64_t size, const st
     return error_wrap(err, "%s", path);
 }
 
+static int link_ram(const char *path, const char *with, struct vmundo_error *err)
+{
+    AUTO_CLOSE int to = -1;
+    AUTO_SIDECAR_FILE struct sidecar_file f = SIDECAR_FILE_INIT;
+    const char *base = NULL;
+    if (sidecar_open(path, true, &to, &base, err) < 0 || sidecar_open_branch(with, O_RDONLY, &f, err) < 0)
+        return -1;
+    if (unlinkat(to, base, 0) < 0 && errno != ENOENT)
+        return error_errno(err, errno, "cannot remove the old %s", path);
+    if (linkat(f.dirfd, f.base, to, base, 0) < 0)
+        return error_errno(err, errno, "cannot share the RAM in %s", with);
+    return sys_fsync_dir(to) < 0 ? error_errno(err, errno, "cannot make %s durable", path) : 0;
+}
+
+int storage_ram_share(const char *path, const char *with, struct vmundo_error *err)
+{
+    struct vmundo_error local = {0};
+    for (int attempt = 0; attempt < 16; attempt++) { /* as in open_new() */
+        local = (struct vmundo_error){0};
+        if (link_ram(path, with, &local) == 0)
+            return 0;
+        if (local.errnum != ENOENT)
+            break;
+    }
+    if (err)
+        *err = local;
+    return -1;
+}
+
 int storage_ram_check(const char *path, const struct mark *m, struct vmundo_error *err)
 {
     AUTO_SIDECAR_FILE struct sidecar_file f = SIDECAR_FILE_INIT;

@@ -210,6 +210,9 @@ int sidecar_open(const char *branch_path, bool create, int *ret_dirfd, const cha
  * of the same size (0: of any); *m says whose RAM. What was there before goes. durable: it survives a power cut. */
 int storage_ram_make(const char *path, const char *from, uint64_t size, const struct mark *m, bool durable,
                      struct vmundo_error *err);
+/* A second name for a RAM file that nobody writes to any more, in the same file system: whoever maps the one shares memory
+ * with whoever maps the other. It keeps its mark, and lives as long as one of its names. Durable. */
+int storage_ram_share(const char *path, const char *with, struct vmundo_error *err);
 /* Is that the RAM of *m? VMUNDO_CONFLICT: another's. */
 int storage_ram_check(const char *path, const struct mark *m, struct vmundo_error *err);
 int storage_ram_remove(const char *path, struct vmundo_error *err);
