@@ -139,9 +139,12 @@ struct vmundo_keep_options {
     bool force;                  /* although the origin has changed since the branch was made */
     bool stop;                   /* shut the domain down first, if it runs */
     unsigned timeout_ms;         /* for that; 0: 60 s */
+    const char *to;              /* not NULL: leave the origins as they are; a new directory of this name gets images of the
+                                  * disks, VDEV.img, and a configuration that has them, NAME.cfg */
 };
 /* Make the branches' changes permanent in the origins, and forget the domain. Errors: VMUNDO_CONFLICT it runs, or an
- * origin is in use; VMUNDO_REFUSED an origin has changed; VMUNDO_INTERRUPTED merging stopped half way. */
+ * origin is in use; VMUNDO_REFUSED an origin has changed, or it is a fork and the origin is another domain's as well;
+ * VMUNDO_INTERRUPTED merging stopped half way. */
 int vmundo_keep(struct vmundo *v, const char *name, const struct vmundo_keep_options *options,
                 struct vmundo_error *err);
 
@@ -205,6 +208,7 @@ struct vmundo_domain {
     char *detail;                /* how it ended, or what is unfinished; may be NULL */
     char *hypervisor;
     char *config;                /* the user's file */
+    char *parent;                /* of a fork: what it was forked from, "web@before"; else NULL */
     uint64_t generation;         /* 1 after run, one more with each rollback */
     int64_t created, started;    /* started: 0 when off */
     uint64_t used;               /* all branches together */

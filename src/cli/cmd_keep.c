@@ -8,6 +8,7 @@ static const struct cli_option options[] = {
     {"stop", 0, NULL, OPT_FLAG, &values.stop, "shut it down first, if it runs", COMPLETE_NONE},
     {"timeout", 't', "SECONDS", OPT_SECONDS, &values.timeout_ms, "how long that may take (60)", COMPLETE_NONE},
     {"force", 'f', NULL, OPT_FLAG, &values.force, "although a disk was changed elsewhere meanwhile", COMPLETE_NONE},
+    {"to", 0, "DIR", OPT_TEXT, &values.to, "in images of its own, in a new directory, instead", COMPLETE_DIR},
     {0},
 };
 
@@ -15,7 +16,7 @@ static int run(struct cli *c, struct vmundo_error *err)
 {
     if (vmundo_keep(c->v, c->args[0], &values, err) < 0)
         return -1;
-    report_result(c, c->args[0], "kept, its changes are in its disks");
+    report_result(c, c->args[0], values.to ? "kept, in images of its own" : "kept, its changes are in its disks");
     return 0;
 }
 
@@ -28,7 +29,9 @@ const struct command cmd_keep = {
     .flags = COMMAND_CHANGES,
     .summary = "make the changes permanent in the domain's disks",
     .help = "Make what the domain has written permanent in its disks, and forget the domain; 'run' then starts it from\n"
-            "there. It must be off. If a disk was changed elsewhere since the branch was made, keep refuses.",
+            "there. It must be off. If a disk was changed elsewhere since the branch was made, keep refuses, and of a\n"
+            "fork while another domain has the same disks. With --to, the disks stay as they are, and DIR gets images\n"
+            "and a configuration, NAME.cfg.",
     .options = options,
     .run = run,
 };

@@ -10,6 +10,7 @@ static const struct column fields[] = {
     {"detail", COL_TEXT, offsetof(struct vmundo_domain, detail), false},
     {"hypervisor", COL_TEXT, offsetof(struct vmundo_domain, hypervisor), false},
     {"config", COL_TEXT, offsetof(struct vmundo_domain, config), false},
+    {"parent", COL_TEXT, offsetof(struct vmundo_domain, parent), false},
     {"generation", COL_NUMBER, offsetof(struct vmundo_domain, generation), false},
     {"created", COL_TIME, offsetof(struct vmundo_domain, created), false},
     {"started", COL_TIME, offsetof(struct vmundo_domain, started), false},

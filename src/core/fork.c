@@ -235,6 +235,18 @@ static int take_state(struct operation *op, const struct vmundo_fork_options *o,
     return operation_execute(op, err);
 }
 
+/* There are no forks, and so the checkpoint that was made for them goes. Returns -1. */
+static int forget_state(struct operation *op)
+{
+    const char *const labels[] = {op->made.label, NULL};
+    const struct vmundo_prune_options o = {.labels = labels};
+    bool ours = op->after && !op->v->dry_run; /* not one that the user has named */
+    lock_release(&op->lock);
+    if (ours)
+        vmundo_prune(op->v, op->name, &o, NULL, NULL);
+    return -1;
+}
+
 static int find_state(struct operation *op, const struct vmundo_fork_options *o, struct vmundo_error *err)
 {
     if (!o->checkpoint)
@@ -246,8 +258,13 @@ static int find_state(struct operation *op, const struct vmundo_fork_options *o,
 static int choose_names(struct forking *f, struct vmundo *v, const char *prefix, struct vmundo_error *err)
 {
     unsigned count = f->o->count ? f->o->count : 1;
-    if (count == 1 && f->o->name)
-        return strv_add(&f->names, f->o->name, err);
+    if (count == 1 && f->o->name) {
+        AUTO_FREE char *text = NULL;
+        if (store_get(v, f->o->name, &text, err) < 0)
+            return -1;
+        return text ? error_set(err, VMUNDO_CONFLICT, "the name '%s' is in use: give another", f->o->name)
+                    : strv_add(&f->names, f->o->name, err);
+    }
     for (unsigned n = 1; f->names.n < count; n++) {
         AUTO_FREE char *name = str_printf(err, "%s-%u", prefix, n), *text = NULL;
         if (!name || store_get(v, name, &text, err) < 0 || (!text && strv_add(&f->names, name, err) < 0))
@@ -280,13 +297,6 @@ static void warn_of_network(const struct vmundo *v, const struct forking *f, con
                    "(or --boot)");
 }
 
-static int hand_out(struct forking *f, struct vmundo_names *ret)
-{
-    ret->n = f->names.n;
-    ret->names = strv_steal(&f->names);
-    return 0;
-}
-
 void vmundo_names_free(struct vmundo_names *names)
 {
     if (!names)
@@ -312,5 +322,11 @@ int vmundo_fork(struct vmundo *v, const char *name, const struct vmundo_fork_opt
     f.from = &op.made;
     f.parent = parent;
     warn_of_network(v, &f, name);
-    return fork_all(&f, v, err) < 0 ? -1 : hand_out(&f, ret);
+    if (fork_all(&f, v, err) < 0)
+        return forget_state(&op);
+    if (ret) {
+        ret->n = f.names.n;
+        ret->names = strv_steal(&f.names);
+    }
+    return 0;
 }

@@ -7,6 +7,7 @@
 
 #include "core/guard.h"
 #include "core/instance.h"
+#include "core/keep.h"
 #include "core/plan.h"
 #include "core/snapshot.h"
 #include "util/cleanup.h"
@@ -36,6 +37,7 @@ void operation_clear(struct operation *op)
     free_record(op->after);
     checkpoint_clear(&op->made);
     checkpoints_clear(&op->gone);
+    free(op->to);
     store_operation_clear(&op->journal);
     lock_release(&op->lock);
 }
@@ -154,6 +156,8 @@ static void report_actions(const struct operation *op)
         action(op, op->shut_down ? "shut down %s" : "power off %s", op->name);
     if (starting(op))
         action(op, "start %s with %s", op->name, a->hypervisor);
+    if (op->to)
+        action(op, "make images of its disks in %s", op->to);
     for (size_t i = 0; op->keep && i < b->n_branches; i++)
         action(op, "make the changes in %s permanent in %s", b->branches[i].path, b->branches[i].origin);
     for (size_t i = 0; b && i < b->n_branches; i++)
@@ -172,7 +176,7 @@ static void report_actions(const struct operation *op)
 static int save_options(const struct operation *op, char **ret, struct vmundo_error *err)
 {
     json_t *gone = json_array();
-    AUTO_JSON json_t *o = json_pack("{sb sb so}", "keep", op->keep, "old_first", op->old_first, "gone", gone);
+    AUTO_JSON json_t *o = json_pack("{sb sb so ss*}", "keep", op->keep, "old_first", op->old_first, "gone", gone, "to", op->to);
     AUTO_FREE char *made = NULL;
     if (!o)
         return error_nomem(err);
@@ -215,7 +219,8 @@ static int load_options(struct operation *op, struct vmundo_error *err)
         return -1;
     op->keep = json_opt_bool(o, "keep", false);
     op->old_first = json_opt_bool(o, "old_first", false);
-    if (json_opt_string(o, "made", &made, err) < 0 || (made && checkpoint_from_text(made, &op->made, err) < 0))
+    if (json_opt_string(o, "to", &op->to, err) < 0 || json_opt_string(o, "made", &made, err) < 0 ||
+        (made && checkpoint_from_text(made, &op->made, err) < 0))
         return -1;
     return load_gone(json_object_get(o, "gone"), &op->gone, err);
 }
@@ -317,6 +322,8 @@ static int prepare(struct operation *op, struct vmundo_error *err)
     for (size_t i = 0; op->keep && i < op->before->n_branches; i++)
         if (storage_keep_check(&op->before->branches[i], err) < 0)
             return -1;
+    if (op->to && keep_to_make(op, err) < 0)
+        return -1;
     if (!a)
         return 0;
     AUTO_INSTANCE struct instance_ctx c = {0};
@@ -496,7 +503,7 @@ int operation_finish(struct operation *op, const char *outcome, struct vmundo_er
         (op->old_first && replace_branches(op, err) < 0) ||
         (new && start_new(op, new, &start) < 0 && settle_for_off(op, err) < 0) ||
         (aside && end_instance(op, old, op->after, err) < 0) || write_mark(op, err) < 0 ||
-        (op->keep && commit(op, err) < 0) || clean(op, start.code ? "failed" : outcome, err) < 0) {
+        (op->keep && commit(op, err) < 0) || (op->to && keep_to_publish(op, err) < 0) || clean(op, start.code ? "failed" : outcome, err) < 0) {
         if (err)
             err->code = VMUNDO_INTERRUPTED;
         return error_wrap(err, "%s: %s is not finished ('vmundo recover' will try again)", op->name, op->verb);
@@ -512,7 +519,7 @@ int operation_undo(struct operation *op, const char *why, struct vmundo_error *e
     const struct record *new = starting(op);
     if ((new && end_instance(op, new, op->before, err) < 0) || remove_new(op, err) < 0 ||
         (op->made.id && checkpoint_remove(op->v, &op->made, op->before, err) < 0) ||
-        (!op->before && remove_domain_dir(op, err) < 0) ||
+        (!op->before && remove_domain_dir(op, err) < 0) || (op->to && keep_to_undo(op, err) < 0) ||
         store_abandon(op->v, &op->journal, why ? "failed" : "undone", why, err) < 0) {
         if (err)
             err->code = VMUNDO_INTERRUPTED;

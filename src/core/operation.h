@@ -46,6 +46,7 @@ struct operation {
     struct checkpoints gone; /* those that go, after SWITCH */
     struct store_operation journal;
     bool keep;               /* COMMIT merges before's branches into their origins */
+    char *to;                /* a new directory that gets images of before's disks, and the domain goes; owned, NULL: none */
     bool old_first;          /* no room for the old and the new branches at once: all of it happens after SWITCH */
     bool shut_down;          /* PREPARE asks the guest to power off, timeout_ms long; with force a no is no failure */
     bool force;

@@ -275,29 +275,33 @@ static void keep_newest(const struct checkpoints *all, unsigned periods, int64_t
     }
 }
 
-static int choose_labelled(const char *name, const struct checkpoints *all, const char *const *labels, bool *goes,
+static int choose_labelled(const struct record *r, const struct checkpoints *all, const char *const *labels, bool *goes,
                            struct vmundo_error *err)
 {
+    const char *name = r->name;
     for (; *labels; labels++) {
         const struct checkpoint *c = checkpoints_find(all, *labels);
         if (!c)
             return no_such(name, *labels, err);
         if (c->pinned)
             return error_set(err, VMUNDO_REFUSED, "%s is pinned: 'vmundo unpin %s %s' first", *labels, name, *labels);
+        if (c->id == r->home)
+            return error_set(err, VMUNDO_REFUSED, "%s is where %s was forked: 'vmundo rollback %s' goes back to it",
+                             *labels, name, name);
         goes[c - all->items] = true;
     }
     return 0;
 }
 
-static int choose(const char *name, const struct checkpoints *all, const struct vmundo_prune_options *o, bool *goes,
+static int choose(const struct record *r, const struct checkpoints *all, const struct vmundo_prune_options *o, bool *goes,
                   struct vmundo_error *err)
 {
     if (o->labels)
-        return choose_labelled(name, all, o->labels, goes, err);
+        return choose_labelled(r, all, o->labels, goes, err);
     if (!o->last && !o->hourly && !o->daily && !o->weekly)
         return error_set(err, VMUNDO_USAGE, "say which checkpoints to remove, by label or by how many to keep");
     for (size_t i = 0; i < all->n; i++)
-        goes[i] = all->items[i].label && !all->items[i].pinned;
+        goes[i] = all->items[i].label && !all->items[i].pinned && all->items[i].id != r->home;
     keep_newest(all, o->last, 0, goes);
     keep_newest(all, o->hourly, 3600, goes);
     keep_newest(all, o->daily, 86400, goes);
@@ -316,7 +320,7 @@ int vmundo_prune(struct vmundo *v, const char *name, const struct vmundo_prune_o
     AUTO_FREE bool *goes = calloc(all.n + 1, sizeof(*goes));
     if (!goes)
         return error_nomem(err);
-    if (choose(name, &all, o, goes, err) < 0 || give_up(&op, &all, goes, err) < 0)
+    if (choose(op.before, &all, o, goes, err) < 0 || give_up(&op, &all, goes, err) < 0)
         return -1;
     if (ret_n)
         *ret_n = (unsigned)op.gone.n;

@@ -4,6 +4,7 @@
  * and checks what only it has to check; the engine (operation.c) does the work.
  */
 #include "core/instance.h"
+#include "core/keep.h"
 #include "core/operation.h"
 #include "core/plan.h"
 #include "core/verbs.h"
@@ -142,12 +143,16 @@ int vmundo_keep(struct vmundo *v, const char *name, const struct vmundo_keep_opt
         return -1;
     if (running && !o->stop)
         return error_set(err, VMUNDO_CONFLICT, "%s is running: 'vmundo stop %s' first, or keep --stop", name, name);
-    for (size_t i = 0; i < op.before->n_branches; i++)
+    if (o->to && keep_to_plan(&op, o->to, err) < 0)
+        return -1;
+    if (!o->to && keep_check_shared(&op, err) < 0)
+        return -1;
+    for (size_t i = 0; !o->to && i < op.before->n_branches; i++)
         if (check_keepable(&op.before->branches[i], o->force, running, err) < 0)
             return error_wrap(err, "%s", name);
     if (forget_checkpoints(&op, err) < 0)
         return -1;
-    op.keep = true;
+    op.keep = !o->to;
     op.shut_down = running;
     op.timeout_ms = o->timeout_ms ? o->timeout_ms : STOP_TIMEOUT_MS;
     return operation_execute(&op, err);

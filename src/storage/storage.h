@@ -141,6 +141,15 @@ struct storage_driver {
     int (*keep)(const struct branch *b, const struct progress *p, struct vmundo_error *err);
 };
 
+/* Where the image goes that a disk of a branch is to become: dirfd/name, which must not be there. */
+struct export_options {
+    const char *inside;          /* claim.inside of the disk */
+    const char *format;          /* of the image */
+    int dirfd;
+    const char *name;
+    const struct progress *progress; /* may be NULL */
+};
+
 /* ---- registry --------------------------------------------------------------------------------------------------- */
 
 /* Known drivers in the planner's order of preference, NULL-terminated. */
@@ -170,6 +179,10 @@ int storage_extend(const struct branch *b, uint64_t want, struct vmundo_error *e
 int storage_changed(const struct branch *b, bool *ret, char **ret_what, struct vmundo_error *err);
 int storage_keep_check(const struct branch *b, struct vmundo_error *err);
 int storage_keep(const struct branch *b, const struct progress *p, struct vmundo_error *err);
+
+/* Make one disk of a branch, on which nothing runs, an image of its own; durable, but for its name. Attaches the branch.
+ * On failure a part of it may be left. */
+int storage_export(const struct branch *b, const struct export_options *o, struct vmundo_error *err);
 
 /* To and from the form in which core stores a branch. */
 json_t *branch_to_json(const struct branch *b);
