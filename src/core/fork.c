@@ -204,10 +204,11 @@ static int take_back(struct forking *f, struct vmundo *v, struct vmundo_error *e
 
 static int fork_all(struct forking *f, struct vmundo *v, struct vmundo_error *err)
 {
-    for (size_t i = 0; v->dry_run && i < f->names.n; i++)
+    bool here = v->dry_run || f->names.n == 1;
+    for (size_t i = 0; here && i < f->names.n; i++)
         if (fork_one(f, v, f->names.items[i], err) < 0)
             return error_wrap(err, "%s", f->names.items[i]);
-    if (v->dry_run)
+    if (here)
         return 0;
     work_in_threads(f);
     return f->first.code ? take_back(f, v, err) : 0;

@@ -4,6 +4,7 @@
 # parent and its checkpoints, go back to where they were forked, and are kept without touching the origin.
 . "$(dirname "$0")/functions.sh"
 requires_guest
+requires ip
 make_fs xfs 4G
 image=$fs/disk.img
 make_disk "$image" 32M state=zero
@@ -71,7 +72,7 @@ once vif 'mac=[0-9a-f:]*' vm vm-1 vm-2
 tr '\0' '\n' <"/proc/$(field vm-1 pid)/cmdline" | grep -q '^user,.*restrict=on' || fail "its network leads somewhere"
 
 step "names that are taken are left out; a network that is wanted"
-expect_exit 0 "goes on with its|go on with its network" vmundo fork vm@one --network
+expect_exit 0 "go on with its network" vmundo fork vm@one --network
 tr '\0' '\n' <"/proc/$(field vm-3 pid)/cmdline" | grep -q '^user,id=net0$' || fail "its network leads nowhere"
 vmundo drop vm-3
 
@@ -132,12 +133,25 @@ rm -r "$fs/kept" "$fs/there"
 unchanged
 no_traces drop
 
-step "no room for one of them, or a name that comes up too late: none of them"
-vmundo run -q --net user "$work/vm.cfg"
-vmundo checkpoint -q vm one
-traces >"$work/before"
-expect_exit 1 "vm-2.*boom|vm-2" env VMUNDO_LIBEXEC_DIR=/nowhere "$VMUNDO" fork vm@one --count 2
-traces >"$work/after"
+step "on a bridge: their network cards lead nowhere, unless that is wanted"
+bridge=vmtest$$
+ip link add "$bridge" type bridge
+cleanup ip link del "$bridge"
+sed -i "s/nowhere/$bridge/; s/'model=e1000'/'bridge=$bridge'/" "$work/vm.cfg"
+on_bridge() { ip -o link show master "$bridge" | wc -l; }
+vmundo run -q "$work/vm.cfg"
+vmundo checkpoint -q vm one --ram
+vmundo fork vm@one
+[ "$(on_bridge)" = 2 ] || fail "on the bridge: $(on_bridge)"
+expect_exit 0 "go on with its network" vmundo fork vm@one --network
+[ "$(on_bridge)" = 4 ] || fail "on the bridge: $(on_bridge)"
+
+step "one that cannot be started: none of them, and no checkpoint that was made for them"
+for name in vm-1 vm-2; do vmundo drop -q $name; done
+traces | grep -v saved.json >"$work/before"
+expect_exit 1 "vm-[12]: .*vmundo-monitor" env VMUNDO_LIBEXEC_DIR=/nowhere "$VMUNDO" fork vm@one --count 2
+expect_exit 1 "vm-[12]: .*vmundo-monitor" env VMUNDO_LIBEXEC_DIR=/nowhere "$VMUNDO" fork vm --count 2
+traces | grep -v saved.json >"$work/after"
 diff "$work/before" "$work/after" || fail "something is left"
 vmundo drop vm
 no_traces failed
