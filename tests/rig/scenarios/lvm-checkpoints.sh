@@ -46,6 +46,17 @@ say "removed in any order"
 vmundo prune one first
 vmundo rollback one second
 same "$(both)" "$two" "second, whose parent is gone"
+say "a fork: volumes of its own, of the same content; kept in images of its own"
+vmundo fork one@second
+fork_sums() { echo "$(sum "$(branch_of one-1 xvda)") $(sum "$(branch_of one-1 xvdb)")"; }
+same "$(fork_sums)" "$two" "the fork"
+scribble "$(branch_of one-1 xvda)" 5 10
+vmundo rollback one-1
+same "$(fork_sums)" "$two" "the fork, rolled back"
+vmundo stop --force one-1
+refuses 5 "fork of one@second" vmundo keep one-1
+vmundo keep one-1 --to "$W/kept"
+same "$(sum "$W/kept/xvda.img") $(sum "$W/kept/xvdb.img")" "$two" "images"
 vmundo prune one second
 same "$(both)" "$two" "the branch of a checkpoint that is gone"
 say "keep"
@@ -57,6 +68,7 @@ no_traces cpthin
 say "classic snapshots have none"
 vmundo run -H null "$W/old.cfg"
 refuses 5 "thin volumes" vmundo checkpoint old
+refuses 5 "thin volumes" vmundo fork old
 vmundo rollback old
 refuses 4 "no rollback to undo" vmundo rollback old --undo
 vmundo drop old
