@@ -105,6 +105,8 @@ struct vmundo_run_options {
     const char *const *unprotected; /* vdevs, NULL-terminated, to run on their origin; may be NULL */
     bool anonymous_ram;          /* keep the guest's RAM in memory, not in a file beside its first disk: checkpoints with
                                   * RAM then take longer */
+    bool reserve;                /* while it runs and has a checkpoint with RAM in a file, keep an instance in reserve: going back
+                                  * to a checkpoint with RAM then takes some milliseconds */
     bool allow_in_use;           /* branch images that something else is writing to (crash-consistent) */
     char *ret_name;              /* not NULL: VMUNDO_NAME_SIZE bytes, for the name that the domain got */
     int *ret_console;            /* not NULL: the serial console, connected before the guest runs; see vmundo_console */
@@ -166,6 +168,10 @@ int vmundo_console(struct vmundo *v, const char *name, int *ret_fd, struct vmund
  * is damaged put it aside and rebuild it from the marks. *ret_done counts what was finished, undone or mended;
  * 0 means there was nothing to do. */
 int vmundo_recover(const struct vmundo_options *options, unsigned *ret_done, struct vmundo_error *err);
+
+/* Make the domain's instance in reserve, if it is to have one and has none; remove it, if it is to have none. Other commands
+ * have a process of its own do this. */
+int vmundo_reserve(struct vmundo *v, const char *name, struct vmundo_error *err);
 
 struct vmundo_guard_options {
     const char *name;            /* one domain, NULL: all of them */

@@ -4,10 +4,11 @@
 
 struct run_values run_values;
 
-static bool attach;
+static bool attach, reserve;
 
 static const struct cli_option options[] = {
     {"console", 'c', NULL, OPT_FLAG, &attach, "attach the serial console (^] leaves it)", COMPLETE_NONE},
+    {"reserve", 0, NULL, OPT_FLAG, &reserve, "keep an instance in reserve, for quick rollbacks to RAM", COMPLETE_NONE},
     RUN_OPTIONS,
     {0},
 };
@@ -38,6 +39,7 @@ static int run(struct cli *c, struct vmundo_error *err)
     int console = -1;
     run_fill(&o, c);
     o.ret_name = name;
+    o.reserve = reserve;
     o.ret_console = attach ? &console : NULL;
     if (vmundo_run(c->v, &o, err) < 0)
         return -1;

@@ -159,6 +159,7 @@ int checkpoint_plan(const struct vmundo *v, const struct record *r, const char *
     if (ram && plan_ram(v, &c, err) < 0)
         return -1;
     record_forget_ram(&c.record);
+    c.record.reserve = c.record.reserve_instance = 0;
     if (ram && r->ram && record_plan_ram(v->store_id, &c.record, c.id, err) < 0)
         return -1;
     *ret = c;
@@ -172,6 +173,7 @@ int checkpoint_of_leftover(const struct record *r, struct checkpoint *ret, struc
     if (record_copy(r, &c.record, err) < 0 || str_copy(r->running ? "crash" : "off", &c.consistency, err) < 0)
         return -1;
     record_forget_ram(&c.record);
+    c.record.reserve = c.record.reserve_instance = 0;
     *ret = c;
     c = (struct checkpoint){0};
     return 0;
@@ -201,7 +203,8 @@ int checkpoint_plan_fork(const struct vmundo *v, const struct checkpoint *from, 
     ret->id = r->generation = r->counter = r->home = 1;
     ret->created_ms = sys_realtime_ms();
     r->created_ms = ret->created_ms;
-    r->base = r->instance = 0;
+    r->base = r->instance = r->reserve = r->reserve_instance = 0;
+    r->keep_reserve = false;
     r->running = true;
     record_forget_ram(r);
     if (str_copy("fork", &ret->label, err) < 0 || str_copy(from->consistency, &ret->consistency, err) < 0)
@@ -229,6 +232,8 @@ int checkpoint_apply(const struct checkpoint *c, bool ram, struct record *r, str
     now.instance = r->instance;
     now.created_ms = r->created_ms;
     now.base = c->id;
+    now.keep_reserve = r->keep_reserve;
+    now.reserve = now.reserve_instance = 0;
     base_on_own(&now);
     record_forget_ram(&now);
     record_clear(r);

@@ -100,8 +100,7 @@ static bool has_room(const char *path, uint64_t size)
     return statvfs(copy, &s) == 0 && (uint64_t)s.f_bavail * s.f_frsize / 4 >= size;
 }
 
-/* Does the RAM that it starts from belong to its disks? */
-static int check_ram_base(const struct vmundo *v, const struct record *r, struct vmundo_error *err)
+int instance_check_ram_base(const struct vmundo *v, const struct record *r, struct vmundo_error *err)
 {
     struct mark m = {.store = v->store_id, .domain = r->name, .generation = r->base};
     if (r->ram_of) {
@@ -121,13 +120,13 @@ static int make_ram(const struct vmundo *v, const struct record *r, struct insta
     c->i.ram_private = r->saved && r->ram_base && r->ram_private;
     if (c->i.ram_private) {
         c->i.ram = r->ram_base;
-        return check_ram_base(v, r, err);
+        return instance_check_ram_base(v, r, err);
     }
     if (r->saved && r->ram_base && !r->ram)
         return error_set(err, VMUNDO_REFUSED, "the checkpoint's RAM is in a file, and there is no place for a copy of it");
     if (!r->ram || (r->saved && !r->ram_base) || (!r->saved && (!size || !has_room(r->ram, size))))
         return 0;
-    if (r->saved && check_ram_base(v, r, err) < 0)
+    if (r->saved && instance_check_ram_base(v, r, err) < 0)
         return -1;
     if (storage_ram_make(r->ram, r->saved ? r->ram_base : NULL, size, &m, false, err) < 0)
         return -1;

@@ -25,6 +25,9 @@ int instance_open(const struct vmundo *v, const struct record *r, struct instanc
 int instance_prepare(const struct vmundo *v, const struct record *r, struct instance_ctx *ret,
                      struct vmundo_error *err);
 
+/* Does the RAM of the checkpoint that r starts from belong to its disks? VMUNDO_CONFLICT: no. */
+int instance_check_ram_base(const struct vmundo *v, const struct record *r, struct vmundo_error *err);
+
 /* End it, if it runs, and remove its directory. */
 int instance_remove(const struct vmundo *v, const struct record *r, struct vmundo_error *err);
 

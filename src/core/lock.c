@@ -37,6 +37,10 @@ static int try_lock(int dirfd, const char *name, int how, int *ret_fd)
     }
 }
 
+/* What nobody has asked for ("reserve") makes others wait no longer than this, instead of being in their way; and it waits
+ * for others. */
+#define RESERVE_WAIT_MS 5000u
+
 static void write_holder(int fd, const char *what)
 {
     char text[160];
@@ -79,7 +83,13 @@ static int lock_take(const struct vmundo *v, const char *name, int how, const ch
 int lock_domain(const struct vmundo *v, const char *name, const char *verb, struct lock *ret, struct vmundo_error *err)
 {
     char holder[160];
-    int r = lock_take(v, name, LOCK_EX, verb, ret, holder, sizeof(holder), err);
+    int r = 0;
+    for (uint64_t deadline = sys_monotonic_ms() + RESERVE_WAIT_MS;; usleep(1000)) {
+        r = lock_take(v, name, LOCK_EX, verb, ret, holder, sizeof(holder), err);
+        bool busy = r == 0 && (str_has_prefix(holder, "reserve ") || str_eq(verb, "reserve"));
+        if (!busy || sys_monotonic_ms() > deadline)
+            break;
+    }
     if (r == 0)
         return error_set(err, VMUNDO_CONFLICT, "%s is being worked on by '%s': wait for that to end, then try again",
                          name, holder);

@@ -9,6 +9,7 @@
 #include "core/instance.h"
 #include "core/keep.h"
 #include "core/plan.h"
+#include "core/reserve.h"
 #include "core/snapshot.h"
 #include "util/cleanup.h"
 #include "util/json.h"
@@ -156,6 +157,8 @@ static void report_actions(const struct operation *op)
         action(op, op->shut_down ? "shut down %s" : "power off %s", op->name);
     if (starting(op))
         action(op, "start %s with %s", op->name, a->hypervisor);
+    if (reserve_is_only_in(a, b))
+        action(op, "keep an instance of %s in reserve", op->name);
     if (op->to)
         action(op, "make images of its disks in %s", op->to);
     for (size_t i = 0; op->keep && i < b->n_branches; i++)
@@ -309,12 +312,29 @@ static bool is_beside(const struct operation *op, const struct instance_ctx *c)
     return c->i.driver->flags & HYPER_SIDE_BY_SIDE;
 }
 
+/* What the reserve is too good for is done in the ordinary way, and its names with it. */
+static int use_reserve(struct operation *op, bool *ret_used, struct vmundo_error *err)
+{
+    struct vmundo_error e = {0};
+    *ret_used = op->from_reserve && reserve_use(op, &e) == 0;
+    if (!op->from_reserve || *ret_used)
+        return 0;
+    AUTO_FREE char *text = str_printf(err, "its reserve is of no use, this takes longer: %s", e.msg);
+    context_report(op->v, VMUNDO_EVENT_WARNING, op->name, text ? text : e.msg);
+    return reserve_remove(op->v, op->before, err);
+}
+
 static int prepare(struct operation *op, struct vmundo_error *err)
 {
     const struct record *a = starting(op);
+    bool used = false;
     context_stage(op->v, op->name, stage_name(STAGE_PREPARE));
     if (op->old_first)
         return 0;
+    if (op->like && reserve_is_only_in(op->after, op->before))
+        return reserve_make(op, err);
+    if (use_reserve(op, &used, err) < 0 || used)
+        return used ? 0 : -1;
     if (make_branches(op, err) < 0)
         return -1;
     if (op->shut_down && op->before->running && shut_down(op, err) < 0)
@@ -392,6 +412,7 @@ static int start_new(struct operation *op, const struct record *a, struct vmundo
     }
     if (connect_console(op, &c, err) < 0 || hyper_resume(&c.i, err) < 0)
         return -1;
+    context_stage(op->v, op->name, "RUN");
     guard_spawn(op->v, a);
     return 0;
 }
@@ -474,6 +495,8 @@ static int clean(struct operation *op, const char *outcome, struct vmundo_error 
     context_stage(op->v, op->name, stage_name(STAGE_CLEAN));
     if (remove_old(op, err) < 0)
         return -1;
+    if (reserve_is_only_in(op->before, op->after) && reserve_remove(op->v, op->before, err) < 0)
+        return -1;
     for (size_t i = 0; i < op->gone.n; i++)
         if (checkpoint_remove(op->v, &op->gone.items[i], op->after, err) < 0)
             return -1;
@@ -518,6 +541,7 @@ int operation_undo(struct operation *op, const char *why, struct vmundo_error *e
 {
     const struct record *new = starting(op);
     if ((new && end_instance(op, new, op->before, err) < 0) || remove_new(op, err) < 0 ||
+        (reserve_is_only_in(op->after, op->before) && reserve_remove(op->v, op->after, err) < 0) ||
         (op->made.id && checkpoint_remove(op->v, &op->made, op->before, err) < 0) ||
         (!op->before && remove_domain_dir(op, err) < 0) || (op->to && keep_to_undo(op, err) < 0) ||
         store_abandon(op->v, &op->journal, why ? "failed" : "undone", why, err) < 0) {

@@ -43,6 +43,8 @@ struct operation {
                               * or, left behind by a rollback, before's own */
     const struct checkpoint *from; /* fork: the state of another domain that made becomes a copy of; it stays as it is
                               * for as long as we have that domain's lock. Borrowed, and needed until SWITCH only */
+    const struct checkpoint *like; /* of a reserve that comes into being, a checkpoint with disks as its own. Borrowed */
+    bool from_reserve;       /* rollback: after runs on the instance that before has in reserve */
     struct checkpoints gone; /* those that go, after SWITCH */
     struct store_operation journal;
     bool keep;               /* COMMIT merges before's branches into their origins */

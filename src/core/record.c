@@ -29,7 +29,8 @@ static const struct member record_members[] = {
     MEMBER(record, ram, TEXT),         MEMBER(record, ram_base, TEXT),    MEMBER(record, saved, TEXT),
     MEMBER(record, anonymous, FLAG),    MEMBER(record, ram_private, FLAG), MEMBER(record, ram_of, TEXT),
     MEMBER(record, ram_at, COUNT),      MEMBER(record, parent, TEXT),     MEMBER(record, home, COUNT),
-    MEMBER(record, isolated, FLAG),
+    MEMBER(record, isolated, FLAG),     MEMBER(record, keep_reserve, FLAG), MEMBER(record, reserve, COUNT),
+    MEMBER(record, reserve_instance, COUNT),
     MEMBER(record, extend_at, COUNT),   MEMBER(record, pause_at, COUNT),  MEMBER(record, unguarded, FLAG),
 };
 

@@ -42,6 +42,9 @@ struct record {
     char *parent;            /* of a fork: what it was forked from, "web@before", for people; NULL: it is none */
     uint64_t home;           /* the checkpoint that a rollback goes back to unless told otherwise, 0: the origin */
     bool isolated;           /* its network leads nowhere */
+    bool keep_reserve;       /* an instance in reserve is wanted while it runs (reserve.h) */
+    uint64_t reserve;        /* the generation of the branches of that instance, 0: there is none, and */
+    uint64_t reserve_instance; /* its number */
     uint64_t extend_at, pause_at; /* for the guard, per cent; 0: its defaults */
     bool unguarded;          /* no guard is wanted */
     int64_t created_ms;

@@ -7,6 +7,7 @@
 #include "core/guard.h"
 #include "core/instance.h"
 #include "core/operation.h"
+#include "core/reserve.h"
 #include "util/cleanup.h"
 #include "util/sys.h"
 
@@ -208,6 +209,25 @@ static int rewatch(struct vmundo *v, const char *name, const char *text, unsigne
     return v->dry_run ? 0 : hyper_rewatch(&c.i, err);
 }
 
+/* A reserve that was lost is made again, and one of a domain that is off goes. That there can be none is no failure. */
+static void tend_reserve(struct vmundo *v, const char *name, struct lock *lock, unsigned *count)
+{
+    AUTO_OPERATION struct operation op = OPERATION_INIT;
+    struct vmundo_error e = {0};
+    bool changed = false;
+    if (v->dry_run)
+        return;
+    op.v = v;
+    op.verb = "reserve";
+    op.name = name;
+    op.lock = *lock;
+    *lock = (struct lock)LOCK_INIT;
+    op.before = calloc(1, sizeof(*op.before));
+    if (!op.before || store_get_record(v, name, op.before, &e) < 0 || reserve_tend(&op, &changed, &e) < 0)
+        context_report(v, VMUNDO_EVENT_WARNING, name, e.msg);
+    *count += changed;
+}
+
 static int remove_folder(struct vmundo *v, const char *name, unsigned *count, struct vmundo_error *err)
 {
     ++*count;
@@ -234,8 +254,11 @@ static int tend(struct vmundo *v, const char *name, unsigned *count, struct vmun
         return -1;
     if (entry.id)
         return 0;
-    if (text)
-        return rewatch(v, name, text, count, err);
+    if (text) {
+        int r = rewatch(v, name, text, count, err);
+        tend_reserve(v, name, &lock, count);
+        return r;
+    }
     if (context_domain_dir(v, name, false, &dir, err) < 0 || import_record(v, name, dir, count, err) < 0)
         return -1;
     if (*count > before || faccessat(dir, "record.json", F_OK, AT_SYMLINK_NOFOLLOW) == 0)

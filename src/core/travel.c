@@ -8,6 +8,7 @@
  */
 #include "core/instance.h"
 #include "core/plan.h"
+#include "core/reserve.h"
 #include "core/verbs.h"
 #include "util/cleanup.h"
 #include "util/sys.h"
@@ -146,15 +147,18 @@ static int aim(struct operation *op, const struct checkpoint *target, const stru
     struct record *a = op->after;
     bool run = !target || target->record.running || o->boot;
     record_forget_ram(a);
-    a->generation = ++a->counter;
+    op->from_reserve = target && run && !o->boot && !o->off && target->saved && target->record.ram &&
+                       !target->record.ram_private && reserve_is_ready(op->v, op->before);
+    a->generation = op->from_reserve ? op->before->reserve : ++a->counter;
+    a->reserve = a->reserve_instance = 0;
     if (target && checkpoint_apply(target, !o->boot && !o->off, a, err) < 0)
         return -1;
     a->running = run && !o->off;
     if (a->running)
-        a->instance++;
+        a->instance = op->from_reserve ? op->before->reserve_instance : reserve_next_instance(op->before);
     if (plan_name_branches(op->v, a, err) < 0 || (!target && start_from_origin(op->v, op, err) < 0))
         return -1;
-    return a->running ? record_plan_ram(op->v->store_id, a, a->instance, err) : 0;
+    return a->running && !a->ram_private ? record_plan_ram(op->v->store_id, a, a->instance, err) : 0;
 }
 
 /* The old branches become the checkpoint for --undo, and what was that before goes. */
@@ -194,6 +198,8 @@ int vmundo_rollback(struct vmundo *v, const char *name, const struct vmundo_roll
         return -1;
     if (o->ret_running)
         *o->ret_running = op.after->running;
+    if (!v->dry_run)
+        verbs_keep_reserve(&op);
     return 0;
 }
 
@@ -238,6 +244,8 @@ int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_ch
         return -1;
     if (o->ret_paused_us)
         *o->ret_paused_us = op.ret_paused_us;
+    if (!v->dry_run && op.made.saved && !op.after->reserve)
+        verbs_keep_reserve(&op);
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include "core/keep.h"
 #include "core/operation.h"
 #include "core/plan.h"
+#include "core/reserve.h"
 #include "core/verbs.h"
 #include "util/cleanup.h"
 
@@ -30,6 +31,13 @@ int verbs_copy_before(struct operation *op, struct vmundo_error *err)
     if (!op->after)
         return error_nomem(err);
     return record_copy(op->before, op->after, err);
+}
+
+void verbs_keep_reserve(struct operation *op)
+{
+    lock_release(&op->lock);
+    if (op->after)
+        reserve_spawn(op->v, op->after);
 }
 
 int verbs_is_running(struct operation *op, bool *ret, struct vmundo_error *err)
@@ -85,6 +93,7 @@ int vmundo_run(struct vmundo *v, const struct vmundo_run_options *o, struct vmun
     op.name = op.after->name;
     op.after->counter = op.after->generation;
     op.after->anonymous = o->anonymous_ram;
+    op.after->keep_reserve = o->reserve;
     if (record_plan_ram(v->store_id, op.after, op.after->instance, err) < 0)
         return -1;
     return operation_execute(&op, err);
@@ -170,6 +179,7 @@ int vmundo_stop(struct vmundo *v, const char *name, const struct vmundo_stop_opt
     if (!op.before->running)
         return 0;
     op.after->running = false;
+    op.after->reserve = op.after->reserve_instance = 0;
     record_forget_ram(op.after);
     op.force = o->force;
     op.timeout_ms = o->timeout_ms || o->force ? o->timeout_ms : STOP_TIMEOUT_MS;
@@ -216,12 +226,17 @@ int vmundo_start(struct vmundo *v, const char *name, int *ret_console, struct vm
     if (check_branches(op.before, err) < 0 || verbs_copy_before(&op, err) < 0)
         return -1;
     op.after->running = true;
-    op.after->instance++;
+    op.after->instance = reserve_next_instance(op.before);
+    op.after->reserve = op.after->reserve_instance = 0;
     record_forget_ram(op.after);
     if (record_plan_ram(v->store_id, op.after, op.after->instance, err) < 0)
         return -1;
     op.ret_console = ret_console;
-    return operation_execute(&op, err);
+    if (operation_execute(&op, err) < 0)
+        return -1;
+    if (!v->dry_run)
+        verbs_keep_reserve(&op);
+    return 0;
 }
 
 int vmundo_console(struct vmundo *v, const char *name, int *ret_fd, struct vmundo_error *err)

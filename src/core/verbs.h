@@ -10,6 +10,8 @@ int verbs_begin(struct operation *op, struct vmundo *v, const char *verb, const 
 /* op->after: as op->before. */
 int verbs_copy_before(struct operation *op, struct vmundo_error *err);
 
+/* Let another process see to the domain's reserve, now that op is done; gives up op's lock, for which that waits. */
+void verbs_keep_reserve(struct operation *op);
 /* Is its instance up, running or paused? */
 int verbs_is_running(struct operation *op, bool *ret, struct vmundo_error *err);
 /* Can there be a domain of r's name? Errors: VMUNDO_CONFLICT. */

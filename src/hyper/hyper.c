@@ -94,7 +94,14 @@ int hyper_start(const struct instance *i, struct vmundo_error *err)
         return cannot(i->driver, "keep a guest's RAM in a file", err);
     if (i->saved && !i->driver->save)
         return cannot(i->driver, "bring back guests with their RAM", err);
+    if (i->reserve_for && !i->driver->load)
+        return cannot(i->driver, "keep a guest in reserve", err);
     return i->driver->start ? i->driver->start(i, err) : cannot(i->driver, "start domains", err);
+}
+
+int hyper_load(const struct instance *i, struct vmundo_error *err)
+{
+    return i->driver->load ? i->driver->load(i, err) : cannot(i->driver, "keep a guest in reserve", err);
 }
 
 int hyper_resume(const struct instance *i, struct vmundo_error *err)

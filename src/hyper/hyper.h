@@ -64,6 +64,10 @@ struct instance {
      * is only read. Unless it holds the RAM as well, `ram` must be RAM of that instant. Domain and options must give
      * the same machine as then; names, MAC addresses, and where disks and network come from, may differ. */
     const char *saved;
+    /* Not NULL: start it as a reserve, beside another instance of the same domain whose directory has this name ("run.3")
+     * and lies where this one's does. It has all it needs, but neither boots nor loads anything before load is called,
+     * and ends by itself when that other one has ended. */
+    const char *reserve_for;
 };
 
 enum hyper_power { HYPER_OFF, HYPER_RUNNING, HYPER_PAUSED };
@@ -94,6 +98,11 @@ struct hyper_driver {
      * VMUNDO_CONFLICT it was saved on another machine, or by another version of the hypervisor, or needs a RAM file;
      * VMUNDO_FAILED it is damaged or cut short; the guest then does not run. */
     int (*start)(const struct instance *i, struct vmundo_error *err);
+
+    /* Make of an instance that was started as a reserve one that start has brought back with .saved, and that ends with
+     * no other. What is in its disks and in its RAM file may have been changed since, by whoever owns these files: it has
+     * read nothing. Errors as start's; then it can only be destroyed. May be missing: there are no reserves. */
+    int (*load)(const struct instance *i, struct vmundo_error *err);
 
     int (*resume)(const struct instance *i, struct vmundo_error *err);
     int (*pause)(const struct instance *i, struct vmundo_error *err);
@@ -162,6 +171,7 @@ int hyper_choose(const char *name, const struct hyper_driver **ret, char **ret_w
 int hyper_check(const struct hyper_driver *h, const struct domain *d, const struct hyper_options *o,
                 struct strv *ignored, struct vmundo_error *err);
 int hyper_start(const struct instance *i, struct vmundo_error *err);
+int hyper_load(const struct instance *i, struct vmundo_error *err);
 int hyper_resume(const struct instance *i, struct vmundo_error *err);
 int hyper_pause(const struct instance *i, struct vmundo_error *err);
 int hyper_step_aside(const struct instance *i, struct vmundo_error *err);

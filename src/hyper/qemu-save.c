@@ -31,13 +31,22 @@ static int find_machine(const json_t *argv, struct strv *ret, struct vmundo_erro
     return qemu_machine(items, n, ret, err) < 0 ? -1 : qemu_processor(items, n, ret, err);
 }
 
-/* From what QEMU was really started with. */
-static int describe(int dirfd, struct qmp *q, struct saved *ret, struct vmundo_error *err)
+int qemu_started_machine(int dirfd, struct strv *ret, char **ret_ram, struct vmundo_error *err)
 {
     AUTO_JSON json_t *spec = NULL;
     AUTO_FREE char *ram = NULL;
     if (rundir_get(dirfd, RUNDIR_SPEC, &spec, err) < 0 || json_opt_string(spec, "ram", &ram, err) < 0 ||
-        find_machine(json_object_get(spec, "argv"), &ret->machine, err) < 0)
+        find_machine(json_object_get(spec, "argv"), ret, err) < 0)
+        return -1;
+    if (ret_ram)
+        *ret_ram = TAKE(ram);
+    return 0;
+}
+
+static int describe(int dirfd, struct qmp *q, struct saved *ret, struct vmundo_error *err)
+{
+    AUTO_FREE char *ram = NULL;
+    if (qemu_started_machine(dirfd, &ret->machine, &ram, err) < 0)
         return -1;
     ret->has_ram = !str_eq(ram, "shared");
     return qmp_version(q, &ret->qemu, err);

@@ -311,8 +311,7 @@ static int pause_it(const struct instance *i, struct vmundo_error *err)
 
 /* ---- asking the monitor ----------------------------------------------------------------------------------------- */
 
-/* Send {key: value} and take the answer. */
-static int control(int fd, const char *key, json_t *value, json_t **ret, struct vmundo_error *err)
+int qemu_control(int fd, const char *key, json_t *value, json_t **ret, struct vmundo_error *err)
 {
     AUTO_JSON json_t *o = json_pack("{s:o}", key, value);
     AUTO_FREE char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
@@ -345,7 +344,7 @@ static int hold(const struct instance *i, unsigned ms, int *ret_fd, struct vmund
 {
     AUTO_CLOSE int dirfd = -1, fd = -1;
     if (qemu_open_live_dir(i, &dirfd, err) < 0 || qemu_connect(dirfd, RUNDIR_CONTROL_SOCKET, &fd, err) < 0 ||
-        control(fd, "hold", json_integer(ms), NULL, err) < 0)
+        qemu_control(fd, "hold", json_integer(ms), NULL, err) < 0)
         return -1;
     *ret_fd = TAKE_FD(fd);
     return 0;
@@ -355,7 +354,7 @@ static int release(int fd, bool *ret_held, struct vmundo_error *err)
 {
     AUTO_CLOSE int owned = fd;
     AUTO_JSON json_t *answer = NULL;
-    if (control(owned, "release", json_true(), &answer, err) < 0)
+    if (qemu_control(owned, "release", json_true(), &answer, err) < 0)
         return -1;
     *ret_held = json_opt_bool(answer, "held", false);
     return 0;
@@ -422,7 +421,7 @@ static int shutdown_it(const struct instance *i, unsigned timeout_ms, bool *ret_
     /* For as long as this connection lasts, off means off, even with on_poweroff="restart". Without a monitor only
      * QEMU's own handling is left, which is to end. */
     if (qemu_connect(dirfd, RUNDIR_CONTROL_SOCKET, &monitor, NULL) == 0)
-        control(monitor, "stopping", json_true(), NULL, NULL);
+        qemu_control(monitor, "stopping", json_true(), NULL, NULL);
     return press_and_wait(dirfd, pidfd, timeout_ms, ret_off, err);
 }
 
@@ -432,8 +431,10 @@ const struct hyper_driver hyper_qemu = {
     .available = available,
     .check = check,
     .start = qemu_start,
+    .load = qemu_load,
     .resume = resume,
     .pause = pause_it,
+    .step_aside = qemu_step_aside,
     .shutdown = shutdown_it,
     .destroy = qemu_destroy,
     .state = state,

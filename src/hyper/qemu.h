@@ -33,11 +33,19 @@ int qemu_pidfd(int dirfd);
 /* Connect to a socket of the directory. Errors: VMUNDO_CONFLICT nobody listens: the domain is off. */
 int qemu_connect(int dirfd, const char *name, int *ret_fd, struct vmundo_error *err);
 
+/* Send {key: value} to the monitor and take the answer. *ret (may be NULL) is the caller's. */
+int qemu_control(int fd, const char *key, json_t *value, json_t **ret, struct vmundo_error *err);
+
+/* From what QEMU was really started with, what makes its machine; and what its RAM is: "shared" … (may be NULL). */
+int qemu_started_machine(int dirfd, struct strv *ret, char **ret_ram, struct vmundo_error *err);
+
 /* QMP, ready for commands. */
 int qemu_qmp(int dirfd, unsigned timeout_ms, struct qmp *ret, struct vmundo_error *err);
 
 int qemu_start(const struct instance *i, struct vmundo_error *err);
 int qemu_rewatch(const struct instance *i, struct vmundo_error *err);
+int qemu_load(const struct instance *i, struct vmundo_error *err);
+int qemu_step_aside(const struct instance *i, struct vmundo_error *err);
 int qemu_save(const struct instance *i, const char *path, struct vmundo_error *err);
 uint64_t qemu_ram_size(const struct domain *d);
 int qemu_console(const struct instance *i, int *ret_fd, struct vmundo_error *err);

@@ -268,6 +268,42 @@ int qmp_version(struct qmp *q, char **ret, struct vmundo_error *err)
     return *ret ? 0 : -1;
 }
 
+/* The last number is that of a stable release, which keeps the format. */
+static bool is_same_version(const char *a, const char *b)
+{
+    const char *dot = strrchr(a, '.'), *other = strrchr(b, '.');
+    return dot && other && dot - a == other - b && !strncmp(a, b, (size_t)(dot - a));
+}
+
+/* It answers nothing while it loads, and ends if it cannot. */
+static int await_loaded(struct qmp *q, struct vmundo_error *err)
+{
+    for (uint64_t deadline = sys_monotonic_ms() + q->timeout_ms;; poll(NULL, 0, 1)) {
+        AUTO_FREE char *status = NULL;
+        if (qmp_status(q, &status, err) < 0)
+            return -1;
+        if (!str_eq(status, "inmigrate"))
+            return 0;
+        if (sys_monotonic_ms() > deadline)
+            return error_set(err, VMUNDO_FAILED, "QEMU has not loaded the saved state within %u ms", q->timeout_ms);
+    }
+}
+
+int qmp_load(struct qmp *q, int fd, const char *saved_by, bool with_ram, struct vmundo_error *err)
+{
+    AUTO_FREE char *version = NULL;
+    if (qmp_version(q, &version, err) < 0)
+        return -1;
+    if (!is_same_version(saved_by, version))
+        return error_set(err, VMUNDO_CONFLICT,
+                         "the guest was saved by QEMU %s, and this is QEMU %s, which may not load it rightly", saved_by,
+                         version);
+    if (qmp_ignore_shared(q, !with_ram, err) < 0 || qmp_give_fd(q, fd, "saved", err) < 0 ||
+        qmp_call(q, "migrate-incoming", json_pack("{s:s}", "uri", "fd:saved"), NULL, err) < 0)
+        return -1;
+    return await_loaded(q, err);
+}
+
 int qmp_status(struct qmp *q, char **ret, struct vmundo_error *err)
 {
     AUTO_JSON json_t *o = NULL;

@@ -8,6 +8,7 @@
 
 #include "util/str.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -68,6 +69,24 @@ static void quit(struct monitor *m)
         log_say("%s", e.msg);
         sys_pidfd_signal(m->pidfd, SIGKILL);
     }
+}
+
+#define RESERVE_EVERY_MS 500u
+
+void guest_check_reserve(struct monitor *m, uint64_t now)
+{
+    char name[64];
+    bool runs = true;
+    if (!m->reserve_for || now < m->reserve_due)
+        return;
+    m->reserve_due = now + RESERVE_EVERY_MS;
+    snprintf(name, sizeof(name), "../%.40s", m->reserve_for);
+    AUTO_CLOSE int dir = openat(m->dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir >= 0 ? rundir_is_locked(dir, RUNDIR_QEMU_LOCK, &runs, NULL) == 0 && runs : errno != ENOENT)
+        return;
+    log_say("%s has ended, and so its reserve ends", m->reserve_for);
+    m->reserve_for = NULL;
+    quit(m);
 }
 
 static void restart(struct monitor *m)

@@ -127,37 +127,13 @@ static int connect_events(struct monitor *m, unsigned timeout_ms, struct vmundo_
     return qmp_start(&m->qmp, err);
 }
 
-/* The last number is that of a stable release, which keeps the format. */
-static bool is_same_version(const char *a, const char *b)
-{
-    const char *dot = strrchr(a, '.'), *other = strrchr(b, '.');
-    return dot && other && dot - a == other - b && !strncmp(a, b, (size_t)(dot - a));
-}
-
-/* Instead of booting. QEMU answers nothing while it loads, and ends if it cannot. */
+/* Instead of booting. */
 static int load_saved(struct monitor *m, struct vmundo_error *err)
 {
-    const char *saved_by = spec_string(m, "saved", "");
-    AUTO_FREE char *version = NULL;
-    if (qmp_version(&m->qmp, &version, err) < 0)
-        return -1;
-    if (!is_same_version(saved_by, version))
-        return error_set(err, VMUNDO_CONFLICT, "the guest was saved by QEMU %s, and this is QEMU %s, which may not load it "
-                         "rightly", saved_by, version);
-    if (qmp_ignore_shared(&m->qmp, !json_opt_bool(m->spec, "saved_ram", false), err) < 0 || qmp_give_fd(&m->qmp, MONITOR_FD_SAVED, "saved", err) < 0)
-        return -1;
+    int r = qmp_load(&m->qmp, MONITOR_FD_SAVED, spec_string(m, "saved", ""), json_opt_bool(m->spec, "saved_ram", false),
+                     err);
     close(MONITOR_FD_SAVED);
-    if (qmp_call(&m->qmp, "migrate-incoming", json_pack("{s:s}", "uri", "fd:saved"), NULL, err) < 0)
-        return -1;
-    for (uint64_t deadline = sys_monotonic_ms() + m->qmp.timeout_ms;; poll(NULL, 0, 1)) {
-        AUTO_FREE char *status = NULL;
-        if (qmp_status(&m->qmp, &status, err) < 0)
-            return -1;
-        if (!str_eq(status, "inmigrate"))
-            return 0;
-        if (sys_monotonic_ms() > deadline)
-            return error_set(err, VMUNDO_FAILED, "QEMU has not loaded the saved state within %u ms", m->qmp.timeout_ms);
-    }
+    return r;
 }
 
 /* QEMU's own words are better than "it has closed the connection" or "it does not answer". */

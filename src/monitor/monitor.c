@@ -48,6 +48,7 @@ static int read_spec(struct monitor *m, struct vmundo_error *err)
         return error_set(err, VMUNDO_FAILED, "%s names no program", RUNDIR_SPEC);
     const char *slash = strrchr(argv0, '/');
     m->program = slash ? slash + 1 : argv0;
+    m->reserve_for = json_string_value(json_object_get(m->spec, "reserve_for"));
     m->actions[CAUSE_POWEROFF] = parse_action(m->spec, "on_poweroff");
     m->actions[CAUSE_REBOOT] = parse_action(m->spec, "on_reboot");
     m->actions[CAUSE_CRASH] = parse_action(m->spec, "on_crash");
@@ -106,6 +107,8 @@ static int next_timeout(const struct monitor *m, uint64_t now)
         due = m->hold_deadline;
     if (m->cont_due && m->cont_due < due)
         due = m->cont_due;
+    if (m->reserve_for && m->reserve_due < due)
+        due = m->reserve_due;
     return due > now ? (int)(due - now) : 0;
 }
 
@@ -124,6 +127,7 @@ static void do_what_is_due(struct monitor *m)
     uint64_t now = sys_monotonic_ms();
     take_events(m);
     control_tick(m, now);
+    guest_check_reserve(m, now);
     guest_decide(m);
     if (now >= m->logs_due) {
         log_trim();

@@ -17,6 +17,8 @@
  *     saved        not there: the guest boots; else the version of the QEMU that has saved it to MONITOR_FD_SAVED, which
  *                  stands where its stream begins
  *     saved_ram    is RAM in that stream?
+ *     reserve_for  not there; or the name of another instance's directory beside ours: QEMU waits, and ends when that
+ *                  instance has ended, until a command says that it is adopted
  *     on_poweroff, on_reboot, on_crash    "destroy", "restart", "preserve"
  * On MONITOR_FD_READY it reports {"ok": true}, or why not. There is one thread and one loop; no call waits longer than
  * QMP_TIMEOUT_MS.
@@ -66,6 +68,8 @@ struct monitor {
     uint64_t hold_deadline;
     bool continuing;   /* the RESUME event to come is our own doing */
     uint64_t cont_due; /* when to try again to let the guest run, 0: nothing owed */
+    const char *reserve_for; /* in spec; NULL: we are no reserve, or none any more */
+    uint64_t reserve_due;    /* when to look at it again */
     uint64_t logs_due;
 };
 
@@ -91,6 +95,9 @@ void control_lose_holder(struct monitor *m);
 /* Let the guest run; on failure again and again. */
 void control_continue(struct monitor *m);
 bool control_is_stopping(const struct monitor *m);
+
+/* A reserve whose domain is off ends. */
+void guest_check_reserve(struct monitor *m, uint64_t now);
 
 /* Write m->record to the lock's file. */
 void record_write(struct monitor *m);

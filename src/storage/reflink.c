@@ -136,6 +136,13 @@ static int reflink_create(struct branch *b, const struct mark *m, struct vmundo_
     return sidecar_create(b, m, reflink_fill, true, err);
 }
 
+static int reflink_refill(struct branch *b, const struct mark *m, struct vmundo_error *err)
+{
+    if (!str_eq(b->format, "raw"))
+        return error_set(err, VMUNDO_REFUSED, "QEMU has read more of a %s image than it can forget", b->format);
+    return sidecar_refill(b, m, reflink_fill, err);
+}
+
 /* ---- inspect ---------------------------------------------------------------------------------------------------- */
 
 #define BATCH 512
@@ -287,6 +294,7 @@ const struct storage_driver storage_reflink = {
     .name_branch = reflink_name,
     .preflight = sidecar_preflight,
     .create = reflink_create,
+    .refill = reflink_refill,
     .remove = sidecar_remove,
     .inspect = reflink_inspect,
     .changed = sidecar_changed,

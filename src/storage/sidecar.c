@@ -360,6 +360,23 @@ int sidecar_create(struct branch *b, const struct mark *m, sidecar_fill_fn fill,
     return make(b, m, from.fd, fill, by_mark, err);
 }
 
+int sidecar_refill(struct branch *b, const struct mark *m, sidecar_fill_fn fill, struct vmundo_error *err)
+{
+    AUTO_SIDECAR_FILE struct sidecar_file from = SIDECAR_FILE_INIT, to = SIDECAR_FILE_INIT;
+    struct stat st, base;
+    if (sidecar_open_branch(b->base, O_RDONLY, &from, err) < 0 || sidecar_open_branch(b->path, O_RDWR, &to, err) < 0)
+        return -1;
+    if (fstat(to.fd, &st) < 0 || fstat(from.fd, &base) < 0)
+        return error_errno(err, errno, "%s", b->path);
+    if (st.st_size != base.st_size)
+        return error_set(err, VMUNDO_CONFLICT, "%s has %lld bytes, and %s has %lld", b->path, (long long)st.st_size,
+                         b->base, (long long)base.st_size);
+    const struct sidecar_fill f = {b, from.fd, to.dirfd, to.base, to.fd};
+    if (note_inode(b, st.st_ino, err) < 0 || fill(&f, err) < 0 || write_mark(to.fd, b, m, true, err) < 0)
+        return -1;
+    return fsync(to.fd) < 0 ? error_errno(err, errno, "cannot make %s durable", b->path) : 0;
+}
+
 /* ---- RAM ------------------------------------------------------------------------------------------------------------ */
 
 static int fill_ram(int fd, const char *from, uint64_t size, struct vmundo_error *err)
@@ -426,6 +443,20 @@ int storage_ram_share(const char *path, const char *with, struct vmundo_error *e
     if (err)
         *err = local;
     return -1;
+}
+
+int storage_ram_refill(const char *path, const char *from, const struct mark *m, struct vmundo_error *err)
+{
+    AUTO_SIDECAR_FILE struct sidecar_file f = SIDECAR_FILE_INIT;
+    AUTO_FREE char *text = ram_mark(m, err);
+    struct stat st;
+    if (!text || sidecar_open_branch(path, O_RDWR, &f, err) < 0)
+        return -1;
+    if (fstat(f.fd, &st) < 0)
+        return error_errno(err, errno, "%s", path);
+    if (fill_ram(f.fd, from, (uint64_t)st.st_size, err) < 0)
+        return error_wrap(err, "%s", path);
+    return fsetxattr(f.fd, SIDECAR_XATTR, text, strlen(text), 0) < 0 ? error_errno(err, errno, "cannot mark %s", path) : 0;
 }
 
 int storage_ram_check(const char *path, const struct mark *m, struct vmundo_error *err)

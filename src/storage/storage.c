@@ -153,6 +153,13 @@ int storage_create(struct branch *b, const struct mark *m, struct vmundo_error *
     return b->fingerprint ? 0 : broken(b, "a branch without a fingerprint", err);
 }
 
+int storage_refill(struct branch *b, const struct mark *m, struct vmundo_error *err)
+{
+    if (!b->driver->refill || !b->base)
+        return cannot(b, "fill a branch anew", err);
+    return b->driver->refill(b, m, err) < 0 ? error_wrap(err, "cannot fill the branch %s", b->path) : 0;
+}
+
 int storage_attach(const struct branch *b, struct vmundo_error *err)
 {
     if (b->driver->attach && b->driver->attach(b, err) < 0)

@@ -105,6 +105,11 @@ struct storage_driver {
      * base's, stays. */
     int (*create)(struct branch *b, const struct mark *m, struct vmundo_error *err);
 
+    /* Make a branch that create has made, and that somebody may have open without having read it, one of its base as it is
+     * now: the same file or device, with base's content, and the mark. May be missing: that cannot be. What is cut off
+     * half way leaves a branch that is worth nothing. */
+    int (*refill)(struct branch *b, const struct mark *m, struct vmundo_error *err);
+
     /* Make it usable after create or after a reboot (activate, mount), and undo that. May be missing: nothing to do. */
     int (*attach)(const struct branch *b, struct vmundo_error *err);
     int (*detach)(const struct branch *b, struct vmundo_error *err);
@@ -168,6 +173,7 @@ int storage_name(struct branch *b, const struct mark *m, const char *state_dir, 
 int storage_preflight(const struct branch *b, struct vmundo_error *err);
 int storage_preflight_replacing(const struct branch *b, const struct branch *gone, struct vmundo_error *err);
 int storage_create(struct branch *b, const struct mark *m, struct vmundo_error *err);
+int storage_refill(struct branch *b, const struct mark *m, struct vmundo_error *err);
 int storage_attach(const struct branch *b, struct vmundo_error *err);
 int storage_detach(const struct branch *b, struct vmundo_error *err);
 int storage_locate(const struct branch *b, const char *inside, char **ret_path, char **ret_format, bool *ret_block,
@@ -226,6 +232,9 @@ int storage_ram_make(const char *path, const char *from, uint64_t size, const st
 /* A second name for a RAM file that nobody writes to any more, in the same file system: whoever maps the one shares memory
  * with whoever maps the other. It keeps its mark, and lives as long as one of its names. Durable. */
 int storage_ram_share(const char *path, const char *with, struct vmundo_error *err);
+/* Put the content of the RAM file `from`, of the same size, into one that is there, and that may be open and mapped; from
+ * now on it is *m's. Not durable. */
+int storage_ram_refill(const char *path, const char *from, const struct mark *m, struct vmundo_error *err);
 /* Is that the RAM of *m? VMUNDO_CONFLICT: another's. */
 int storage_ram_check(const char *path, const struct mark *m, struct vmundo_error *err);
 int storage_ram_remove(const char *path, struct vmundo_error *err);
