@@ -395,13 +395,20 @@ static int connect_console(struct operation *op, const struct instance_ctx *c, s
     return 0;
 }
 
+/* What has just been taken from the reserve is paused, if it is there at all; else it may have done anything. */
+static int look_at_new(const struct operation *op, const struct instance *i, struct hyper_status *ret,
+                       struct vmundo_error *err)
+{
+    return op->from_reserve ? hyper_glance(i, ret, err) : hyper_state(i, ret, err);
+}
+
 /* Start it if PREPARE could not or if it was lost since, and let it run. One that has run and ended by itself is left
  * alone: this may be the second time that we come here. */
 static int start_new(struct operation *op, const struct record *a, struct vmundo_error *err)
 {
     AUTO_INSTANCE struct instance_ctx c = {0};
     CLEANUP(hyper_status_clear) struct hyper_status s = {0};
-    if (instance_open(op->v, a, &c, err) < 0 || hyper_state(&c.i, &s, err) < 0)
+    if (instance_open(op->v, a, &c, err) < 0 || look_at_new(op, &c.i, &s, err) < 0)
         return -1;
     if (s.power == HYPER_OFF && s.ended)
         return 0;
@@ -424,7 +431,7 @@ static bool make_way(const struct operation *op, const struct record *old, const
     AUTO_INSTANCE struct instance_ctx o = {0}, n = {0};
     CLEANUP(hyper_status_clear) struct hyper_status s = {0};
     if (!old || !old->running || !new || op->old_first || instance_open(op->v, old, &o, NULL) < 0 ||
-        !o.i.driver->step_aside || instance_open(op->v, new, &n, NULL) < 0 || hyper_state(&n.i, &s, NULL) < 0)
+        !o.i.driver->step_aside || instance_open(op->v, new, &n, NULL) < 0 || look_at_new(op, &n.i, &s, NULL) < 0)
         return false;
     return s.power == HYPER_PAUSED && !s.ended && hyper_step_aside(&o.i, NULL) == 0;
 }

@@ -17,14 +17,6 @@
 
 /* ---- loading -------------------------------------------------------------------------------------------------------- */
 
-static int adopt(int dirfd, struct vmundo_error *err)
-{
-    AUTO_CLOSE int monitor = -1;
-    return qemu_connect(dirfd, RUNDIR_CONTROL_SOCKET, &monitor, err) < 0
-               ? -1
-               : qemu_control(monitor, "adopt", json_true(), NULL, err);
-}
-
 int qemu_load(const struct instance *i, struct vmundo_error *err)
 {
     AUTO_CLOSE int dirfd = -1, fd = -1;
@@ -40,7 +32,7 @@ int qemu_load(const struct instance *i, struct vmundo_error *err)
         return -1;
     if (!str_eq(status, "inmigrate"))
         return error_set(err, VMUNDO_CONFLICT, "it is no reserve any more (%s)", status);
-    return adopt(dirfd, err) < 0 ? -1 : qmp_load(&q, fd, s.qemu, s.has_ram, err);
+    return qmp_load(&q, fd, s.qemu, s.has_ram, err);
 }
 
 /* ---- making way ----------------------------------------------------------------------------------------------------- */

@@ -311,7 +311,8 @@ static int pause_it(const struct instance *i, struct vmundo_error *err)
 
 /* ---- asking the monitor ----------------------------------------------------------------------------------------- */
 
-int qemu_control(int fd, const char *key, json_t *value, json_t **ret, struct vmundo_error *err)
+/* Send {key: value} and take the answer. */
+static int control(int fd, const char *key, json_t *value, json_t **ret, struct vmundo_error *err)
 {
     AUTO_JSON json_t *o = json_pack("{s:o}", key, value);
     AUTO_FREE char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
@@ -344,7 +345,7 @@ static int hold(const struct instance *i, unsigned ms, int *ret_fd, struct vmund
 {
     AUTO_CLOSE int dirfd = -1, fd = -1;
     if (qemu_open_live_dir(i, &dirfd, err) < 0 || qemu_connect(dirfd, RUNDIR_CONTROL_SOCKET, &fd, err) < 0 ||
-        qemu_control(fd, "hold", json_integer(ms), NULL, err) < 0)
+        control(fd, "hold", json_integer(ms), NULL, err) < 0)
         return -1;
     *ret_fd = TAKE_FD(fd);
     return 0;
@@ -354,7 +355,7 @@ static int release(int fd, bool *ret_held, struct vmundo_error *err)
 {
     AUTO_CLOSE int owned = fd;
     AUTO_JSON json_t *answer = NULL;
-    if (qemu_control(owned, "release", json_true(), &answer, err) < 0)
+    if (control(owned, "release", json_true(), &answer, err) < 0)
         return -1;
     *ret_held = json_opt_bool(answer, "held", false);
     return 0;
@@ -421,7 +422,7 @@ static int shutdown_it(const struct instance *i, unsigned timeout_ms, bool *ret_
     /* For as long as this connection lasts, off means off, even with on_poweroff="restart". Without a monitor only
      * QEMU's own handling is left, which is to end. */
     if (qemu_connect(dirfd, RUNDIR_CONTROL_SOCKET, &monitor, NULL) == 0)
-        qemu_control(monitor, "stopping", json_true(), NULL, NULL);
+        control(monitor, "stopping", json_true(), NULL, NULL);
     return press_and_wait(dirfd, pidfd, timeout_ms, ret_off, err);
 }
 

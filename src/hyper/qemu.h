@@ -33,9 +33,6 @@ int qemu_pidfd(int dirfd);
 /* Connect to a socket of the directory. Errors: VMUNDO_CONFLICT nobody listens: the domain is off. */
 int qemu_connect(int dirfd, const char *name, int *ret_fd, struct vmundo_error *err);
 
-/* Send {key: value} to the monitor and take the answer. *ret (may be NULL) is the caller's. */
-int qemu_control(int fd, const char *key, json_t *value, json_t **ret, struct vmundo_error *err);
-
 /* From what QEMU was really started with, what makes its machine; and what its RAM is: "shared" … (may be NULL). */
 int qemu_started_machine(int dirfd, struct strv *ret, char **ret_ram, struct vmundo_error *err);
 

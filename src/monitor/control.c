@@ -5,7 +5,6 @@
  *     {"hold": MS}        pause the guest, for MS milliseconds at most           {"ok": true}
  *     {"release": true}   let it run again                     {"ok": true, "held": was it paused all the time}
  *     {"stopping": true}  the guest is to end: when it powers off, on_poweroff does not count    {"ok": true}
- *     {"adopt": true}     it is no reserve any more, and does not end with another instance     {"ok": true}
  *     anything that cannot be done                          {"error": "why", "code": enum vmundo_code}
  *
  * What is held has a deadline, and is let go when its client's connection ends in whatever way: a guest is never left
@@ -136,8 +135,6 @@ static int obey(struct monitor *m, struct client *c, const char *line, json_t **
     } else if (json_object_get(o, "release")) {
         *ret = release(m, c);
         return 0;
-    } else if (json_object_get(o, "adopt")) {
-        m->reserve_for = NULL;
     } else if (json_object_get(o, "stopping")) {
         c->stopping = json_opt_bool(o, "stopping", false);
     } else {

@@ -84,9 +84,15 @@ void guest_check_reserve(struct monitor *m, uint64_t now)
     AUTO_CLOSE int dir = openat(m->dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir >= 0 ? rundir_is_locked(dir, RUNDIR_QEMU_LOCK, &runs, NULL) == 0 && runs : errno != ENOENT)
         return;
-    log_say("%s has ended, and so its reserve ends", m->reserve_for);
-    m->reserve_for = NULL;
-    quit(m);
+    AUTO_FREE char *status = NULL;
+    struct vmundo_error e = {0};
+    if (qmp_status(&m->qmp, &status, &e) < 0)
+        log_say("%s", e.msg);
+    if (!status || str_eq(status, "inmigrate")) {
+        log_say("%s has ended, and so its reserve ends", m->reserve_for);
+        quit(m);
+    }
+    m->reserve_for = NULL; /* or else it has become the one that runs */
 }
 
 static void restart(struct monitor *m)

@@ -18,7 +18,7 @@
  *                  stands where its stream begins
  *     saved_ram    is RAM in that stream?
  *     reserve_for  not there; or the name of another instance's directory beside ours: QEMU waits, and ends when that
- *                  instance has ended, until a command says that it is adopted
+ *                  instance has ended, unless a saved state has been loaded by then
  *     on_poweroff, on_reboot, on_crash    "destroy", "restart", "preserve"
  * On MONITOR_FD_READY it reports {"ok": true}, or why not. There is one thread and one loop; no call waits longer than
  * QMP_TIMEOUT_MS.

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# A domain with an instance in reserve: a rollback to a checkpoint with RAM takes it, and finds RAM and disks of one
+# instant in it; it is made again, ends with its domain, and one that is lost is no failure.
+. "$(dirname "$0")/functions.sh"
+requires_guest
+requires strace
+# The build has the monitor and the others in different places.
+export VMUNDO_LIBEXEC_DIR=$work/libexec
+mkdir "$VMUNDO_LIBEXEC_DIR"
+ln -s "$VMUNDO_BUILD"/src/{monitor/vmundo-monitor,reserve/vmundo-reserve} "$VMUNDO_LIBEXEC_DIR"
+make_fs xfs 4G
+image=$fs/disk.img
+make_disk "$image" 32M state=zero
+make_config "$work/vm.cfg" vm "file:$image,xvda,w"
+remember "$image"
+baseline
+
+now() { guest_say vm "echo $1 >state; echo $1 >/memory"; }
+# is DISK [RAM]: without RAM: it has booted
+is() {
+    guest_has vm state "$1"
+    if [ $# = 2 ]; then guest_has vm /memory "$2"; else guest_has vm /memory; fi
+}
+# Those of this test by that name: what commands have left running, and the children of that
+named() {
+    local pid all
+    all=$(processes)
+    for pid in $all $(for pid in $all; do cat "/proc/$pid/task/$pid/children" 2>/dev/null; done); do
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$1" ] || echo "$pid"
+    done
+}
+qemus() { named qemu-system-x86; }
+# The QEMU that waits, if there is one
+waiting() { qemus | grep -vx "$(field vm pid)" || true; }
+has_reserve() { [ "$(waiting | wc -l)" = 1 ] && [ -z "$(named vmundo-reserve)" ]; }
+# by_reserve ARGUMENT...: that rollback uses what waits
+by_reserve() {
+    wait_until 20 has_reserve
+    local reserve
+    reserve=$(waiting)
+    vmundo rollback vm "$@" 2>&1 | tee "$work/output"
+    ! grep -q "of no use" "$work/output" || fail "the reserve was of no use"
+    [ "$(field vm pid)" = "$reserve" ] || fail "another one runs than the one in reserve"
+}
+# not_by_reserve ARGUMENT...
+not_by_reserve() {
+    local reserve
+    reserve=$(waiting)
+    vmundo rollback vm "$@"
+    [ "$(field vm pid)" != "$reserve" ] || fail "the one in reserve runs"
+}
+
+step "to any checkpoint with RAM, again and again"
+vmundo run --reserve "$work/vm.cfg"
+now one
+[ -z "$(waiting)" ] || fail "a reserve without a checkpoint to go back to"
+vmundo checkpoint vm one --ram
+now two
+vmundo checkpoint vm two --ram
+now three
+by_reserve one
+is one one
+now four
+by_reserve two
+is two two
+now five
+by_reserve two
+is two two
+vmundo tree vm
+unchanged
+
+step "not to what has no RAM, nor where it is to boot"
+wait_until 20 has_reserve
+not_by_reserve --undo
+is five
+wait_until 20 has_reserve
+not_by_reserve one --boot
+is one
+wait_until 20 has_reserve
+not_by_reserve
+is zero
+
+step "lost: its QEMU, or its monitor; recover makes another one, once"
+wait_until 20 has_reserve
+kill -9 "$(waiting)"
+not_by_reserve one
+is one one
+wait_until 20 has_reserve
+reserve=$(waiting)
+kill -9 "$(awk '{ print $4 }' "/proc/$reserve/stat")"
+wait_until 20 eval '[ "$(awk "{ print \$4 }" /proc/'"$reserve"'/stat)" = '"$REAPER_PID"' ]'
+not_by_reserve two
+is two two
+[ ! -d "/proc/$reserve" ] || fail "a reserve without a monitor is left"
+wait_until 20 has_reserve
+reserve=$(waiting)
+kill -9 "$reserve"
+vmundo recover
+has_reserve || fail "recover has made no reserve"
+expect_exit 0 "nothing to recover" vmundo recover
+by_reserve one
+is one one
+
+step "killed while it is made"
+wait_until 20 has_reserve
+for n in 1 3 5 8 12; do
+    kill -9 "$(waiting)"
+    { timeout 60 strace -qq -e signal=none -e "inject=fsync,fdatasync,clone3,pwrite64,fsetxattr:signal=KILL:when=$n" -o /dev/null \
+        "$VMUNDO_LIBEXEC_DIR/vmundo-reserve" "$VMUNDO_STATE_DIR" vm; } >"$work/output" 2>&1 || true
+    vmundo recover >"$work/output" 2>&1
+    has_reserve || fail "killed at $n: recover has made no reserve"
+    expect_exit 0 "nothing to recover" vmundo recover
+    [ "$(find "$fs/.vmundo" -name '*.ram' | wc -l)" = 4 ] || fail "killed at $n: RAM files $(ls "$fs/.vmundo")"
+done
+
+step "killed while it is used: old or new, and whole"
+for n in 2 5 9 14 20; do
+    wait_until 20 has_reserve
+    now later
+    { timeout 60 strace -qq -e signal=none -e "inject=fsync,fdatasync,ioctl,sendmsg,pwrite64,fsetxattr:signal=KILL:when=$n" -o /dev/null \
+        "$VMUNDO" rollback vm one; } >"$work/output" 2>&1 || true
+    vmundo recover >"$work/output" 2>&1
+    expect_exit 0 "nothing to recover" vmundo recover
+    case $(guest_say vm "cat state /memory" | tr '\n' ' ') in
+    'later later ' | 'one one ') ;;
+    *) fail "killed at $n: neither the old nor the new state" ;;
+    esac
+done
+by_reserve one
+is one one
+
+step "it ends with its domain"
+wait_until 20 has_reserve
+guest_tell vm poweroff
+wait_state vm off
+wait_until 20 eval '[ -z "$(qemus)" ]'
+vmundo start vm
+is one
+wait_until 20 has_reserve
+vmundo stop --force vm
+[ -z "$(qemus)" ] || fail "a reserve of a domain that was stopped"
+[ "$(find "$fs/.vmundo" -name '*.ram' | wc -l)" = 2 ] || fail "RAM files are left: $(ls "$fs/.vmundo")"
+vmundo start vm
+by_reserve two
+is two two
+wait_until 20 has_reserve
+vmundo drop vm
+unchanged
+no_traces drop
+expect_exit 0 "nothing to recover" vmundo recover
