@@ -215,6 +215,7 @@ struct vmundo_domain {
     char *hypervisor;
     char *config;                /* the user's file */
     char *parent;                /* of a fork: what it was forked from, "web@before"; else NULL */
+    bool reserve;                /* an instance waits for a rollback */
     uint64_t generation;         /* 1 after run, one more with each rollback */
     int64_t created, started;    /* started: 0 when off */
     uint64_t used;               /* all branches together */

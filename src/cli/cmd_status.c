@@ -11,6 +11,7 @@ static const struct column fields[] = {
     {"hypervisor", COL_TEXT, offsetof(struct vmundo_domain, hypervisor), false},
     {"config", COL_TEXT, offsetof(struct vmundo_domain, config), false},
     {"parent", COL_TEXT, offsetof(struct vmundo_domain, parent), false},
+    {"reserve", COL_BOOL, offsetof(struct vmundo_domain, reserve), true},
     {"generation", COL_NUMBER, offsetof(struct vmundo_domain, generation), false},
     {"created", COL_TIME, offsetof(struct vmundo_domain, created), false},
     {"started", COL_TIME, offsetof(struct vmundo_domain, started), false},

@@ -329,8 +329,8 @@ static int prepare(struct operation *op, struct vmundo_error *err)
     const struct record *a = starting(op);
     bool used = false;
     context_stage(op->v, op->name, stage_name(STAGE_PREPARE));
-    if (op->old_first)
-        return 0;
+    if (op->old_first) /* what is made then has the reserve's names, if it was to be used */
+        return op->from_reserve ? reserve_remove(op->v, op->before, err) : 0;
     if (op->like && reserve_is_only_in(op->after, op->before))
         return reserve_make(op, err);
     if (use_reserve(op, &used, err) < 0 || used)
