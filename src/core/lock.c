@@ -40,6 +40,7 @@ static int try_lock(int dirfd, const char *name, int how, int *ret_fd)
 /* What nobody has asked for ("reserve") makes others wait no longer than this, instead of being in their way; and it waits
  * for others. */
 #define RESERVE_WAIT_MS 5000u
+#define SHARED_WAIT_MS 5000u
 
 static void write_holder(int fd, const char *what)
 {
@@ -109,8 +110,14 @@ int lock_origin(const struct vmundo *v, const char *origin, bool exclusive, stru
 {
     char name[40], holder[160];
     snprintf(name, sizeof(name), ".origin-%016llx", (unsigned long long)hash_path(origin));
-    int r = lock_take(v, name, exclusive ? LOCK_EX : LOCK_SH, exclusive ? "keep" : "run", ret, holder, sizeof(holder),
+    int r = 0;
+    /* Somebody who shares it has it to themselves for the moment in which they let go of it. */
+    for (uint64_t deadline = sys_monotonic_ms() + SHARED_WAIT_MS;; usleep(500)) {
+        r = lock_take(v, name, exclusive ? LOCK_EX : LOCK_SH, exclusive ? "keep" : "run", ret, holder, sizeof(holder),
                       err);
+        if (r != 0 || exclusive || str_has_prefix(holder, "keep ") || sys_monotonic_ms() > deadline)
+            break;
+    }
     if (r == 0)
         return error_set(err, VMUNDO_CONFLICT, "%s is being worked on by '%s': wait for that to end, then try again",
                          origin, holder);

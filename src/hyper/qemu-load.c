@@ -23,15 +23,12 @@ int qemu_load(const struct instance *i, struct vmundo_error *err)
     AUTO_SAVED struct saved s = {0};
     AUTO_STRV struct strv machine = {0};
     AUTO_QMP struct qmp q = QMP_INIT;
-    AUTO_FREE char *status = NULL;
     if (!i->saved)
         return error_set(err, VMUNDO_USAGE, "there is no saved state to load");
     if (qemu_open_live_dir(i, &dirfd, err) < 0 || saved_open(i->saved, &fd, &s, err) < 0 ||
         qemu_started_machine(dirfd, &machine, NULL, err) < 0 || saved_check(&s, &machine, i->ram, err) < 0 ||
-        qemu_qmp(dirfd, TIMEOUT_MS, &q, err) < 0 || qmp_status(&q, &status, err) < 0)
+        qemu_qmp(dirfd, TIMEOUT_MS, &q, err) < 0)
         return -1;
-    if (!str_eq(status, "inmigrate"))
-        return error_set(err, VMUNDO_CONFLICT, "it is no reserve any more (%s)", status);
     return qmp_load(&q, fd, s.qemu, s.has_ram, err);
 }
 

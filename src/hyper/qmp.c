@@ -275,10 +275,10 @@ static bool is_same_version(const char *a, const char *b)
     return dot && other && dot - a == other - b && !strncmp(a, b, (size_t)(dot - a));
 }
 
-/* It answers nothing while it loads, and ends if it cannot. */
+/* It answers hardly anything while it loads, so asking often costs nothing; and it ends if it cannot. */
 static int await_loaded(struct qmp *q, struct vmundo_error *err)
 {
-    for (uint64_t deadline = sys_monotonic_ms() + q->timeout_ms;; poll(NULL, 0, 1)) {
+    for (uint64_t deadline = sys_monotonic_ms() + q->timeout_ms;; usleep(200)) {
         AUTO_FREE char *status = NULL;
         if (qmp_status(q, &status, err) < 0)
             return -1;
