@@ -105,8 +105,8 @@ struct vmundo_run_options {
     const char *const *unprotected; /* vdevs, NULL-terminated, to run on their origin; may be NULL */
     bool anonymous_ram;          /* keep the guest's RAM in memory, not in a file beside its first disk: checkpoints with
                                   * RAM then take longer */
-    bool reserve;                /* while it runs and has a checkpoint with RAM in a file, keep an instance in reserve: going back
-                                  * to a checkpoint with RAM then takes some milliseconds */
+    bool reserve;                /* while it runs and has a checkpoint with RAM in a file, keep an instance in reserve:
+                                  * going back to a checkpoint with RAM then takes some milliseconds */
     bool allow_in_use;           /* branch images that something else is writing to (crash-consistent) */
     char *ret_name;              /* not NULL: VMUNDO_NAME_SIZE bytes, for the name that the domain got */
     int *ret_console;            /* not NULL: the serial console, connected before the guest runs; see vmundo_console */
@@ -141,8 +141,8 @@ struct vmundo_keep_options {
     bool force;                  /* although the origin has changed since the branch was made */
     bool stop;                   /* shut the domain down first, if it runs */
     unsigned timeout_ms;         /* for that; 0: 60 s */
-    const char *to;              /* not NULL: leave the origins as they are; a new directory of this name gets images of the
-                                  * disks, VDEV.img, and a configuration that has them, NAME.cfg */
+    const char *to;              /* not NULL: leave the origins as they are; a new directory of this name gets images of
+                                  * the disks, VDEV.img, and a configuration that has them, NAME.cfg */
 };
 /* Make the branches' changes permanent in the origins, and forget the domain. Errors: VMUNDO_CONFLICT it runs, or an
  * origin is in use; VMUNDO_REFUSED an origin has changed, or it is a fork and the origin is another domain's as well;
@@ -169,8 +169,8 @@ int vmundo_console(struct vmundo *v, const char *name, int *ret_fd, struct vmund
  * 0 means there was nothing to do. */
 int vmundo_recover(const struct vmundo_options *options, unsigned *ret_done, struct vmundo_error *err);
 
-/* Make the domain's instance in reserve, if it is to have one and has none; remove it, if it is to have none. Other commands
- * have a process of its own do this. */
+/* Make the domain's instance in reserve, if it is to have one and has none; remove it, if it is to have none. Other
+ * commands have a process of its own do this. */
 int vmundo_reserve(struct vmundo *v, const char *name, struct vmundo_error *err);
 
 struct vmundo_guard_options {
@@ -268,8 +268,9 @@ int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_ch
                       struct vmundo_error *err);
 
 struct vmundo_fork_options {
-    const char *checkpoint;      /* label of the checkpoint to fork; NULL: the domain as it is. If it runs, a checkpoint is made
-                                  * (cp-N), with its RAM where the hypervisor can and unless boot; if it is off, its branches */
+    const char *checkpoint;      /* label of the checkpoint to fork; NULL: the domain as it is. If it runs, a checkpoint is
+                                  * made (cp-N), with its RAM where the hypervisor can and unless boot; if it is off, its
+                                  * branches */
     unsigned count;              /* how many, 0: one */
     const char *name;            /* of one fork; of several, and with NULL (the domain's own), they are NAME-1, NAME-2 … */
     bool boot;                   /* of a checkpoint with RAM, take the disks only, and boot from them */
@@ -281,8 +282,8 @@ struct vmundo_names {
 };
 /* Start copies of a domain: other domains with the same disks, and of a checkpoint with RAM as of the same instant, but
  * with names, UUIDs and hardware addresses of their own. They do not depend on it. vmundo_rollback() takes them back to
- * where they were forked; their first checkpoint, "fork", is that. All of them are started, or none. *ret are their names.
- * Errors: VMUNDO_NOT_FOUND no such checkpoint; VMUNDO_CONFLICT a name is taken; VMUNDO_REFUSED its storage cannot branch
+ * where they were forked; their first checkpoint, "fork", is that. All of them are started, or none. *ret (may be NULL)
+ * are their names. Errors: VMUNDO_NOT_FOUND no such checkpoint; VMUNDO_CONFLICT a name is taken; VMUNDO_REFUSED its storage cannot branch
  * branches. options may be NULL. */
 int vmundo_fork(struct vmundo *v, const char *name, const struct vmundo_fork_options *options, struct vmundo_names *ret,
                 struct vmundo_error *err);

@@ -28,10 +28,11 @@ const struct command cmd_keep = {
     .complete = COMPLETE_DOMAIN,
     .flags = COMMAND_CHANGES,
     .summary = "make the changes permanent in the domain's disks",
-    .help = "Make what the domain has written permanent in its disks, and forget the domain; 'run' then starts it from\n"
-            "there. It must be off. If a disk was changed elsewhere since the branch was made, keep refuses, and of a\n"
-            "fork while another domain has the same disks. With --to, the disks stay as they are, and DIR gets images\n"
-            "and a configuration, NAME.cfg.",
+    .help =
+        "Make what the domain has written permanent in its disks, and forget the domain; 'run' then starts it from\n"
+        "there. It must be off. If a disk was changed elsewhere since the branch was made, keep refuses, and of a\n"
+        "fork while another domain has the same disks. With --to, the disks stay as they are, and DIR gets images\n"
+        "and a configuration, NAME.cfg.",
     .options = options,
     .run = run,
 };

@@ -37,8 +37,8 @@ static int try_lock(int dirfd, const char *name, int how, int *ret_fd)
     }
 }
 
-/* What nobody has asked for ("reserve") makes others wait no longer than this, instead of being in their way; and it waits
- * for others. */
+/* What nobody has asked for ("reserve") makes others wait no longer than this, instead of being in their way; and it
+ * waits for others. */
 #define RESERVE_WAIT_MS 5000u
 #define SHARED_WAIT_MS 5000u
 

@@ -179,7 +179,8 @@ static void report_actions(const struct operation *op)
 static int save_options(const struct operation *op, char **ret, struct vmundo_error *err)
 {
     json_t *gone = json_array();
-    AUTO_JSON json_t *o = json_pack("{sb sb so ss*}", "keep", op->keep, "old_first", op->old_first, "gone", gone, "to", op->to);
+    AUTO_JSON json_t *o =
+        json_pack("{sb sb so ss*}", "keep", op->keep, "old_first", op->old_first, "gone", gone, "to", op->to);
     AUTO_FREE char *made = NULL;
     if (!o)
         return error_nomem(err);
@@ -531,9 +532,10 @@ int operation_finish(struct operation *op, const char *outcome, struct vmundo_er
     bool aside = make_way(op, old, new);
     if ((old && !aside && end_instance(op, old, op->after, err) < 0) ||
         (op->old_first && replace_branches(op, err) < 0) ||
-        (new && start_new(op, new, &start) < 0 && settle_for_off(op, err) < 0) ||
+        (new &&start_new(op, new, &start) < 0 && settle_for_off(op, err) < 0) ||
         (aside && end_instance(op, old, op->after, err) < 0) || write_mark(op, err) < 0 ||
-        (op->keep && commit(op, err) < 0) || (op->to && keep_to_publish(op, err) < 0) || clean(op, start.code ? "failed" : outcome, err) < 0) {
+        (op->keep && commit(op, err) < 0) || (op->to && keep_to_publish(op, err) < 0) ||
+        clean(op, start.code ? "failed" : outcome, err) < 0) {
         if (err)
             err->code = VMUNDO_INTERRUPTED;
         return error_wrap(err, "%s: %s is not finished ('vmundo recover' will try again)", op->name, op->verb);
@@ -547,7 +549,7 @@ int operation_finish(struct operation *op, const char *outcome, struct vmundo_er
 int operation_undo(struct operation *op, const char *why, struct vmundo_error *err)
 {
     const struct record *new = starting(op);
-    if ((new && end_instance(op, new, op->before, err) < 0) || remove_new(op, err) < 0 ||
+    if ((new &&end_instance(op, new, op->before, err) < 0) || remove_new(op, err) < 0 ||
         (reserve_is_only_in(op->after, op->before) && reserve_remove(op->v, op->after, err) < 0) ||
         (op->made.id && checkpoint_remove(op->v, &op->made, op->before, err) < 0) ||
         (!op->before && remove_domain_dir(op, err) < 0) || (op->to && keep_to_undo(op, err) < 0) ||

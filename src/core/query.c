@@ -273,8 +273,9 @@ int vmundo_status(struct vmundo *v, const char *name, struct vmundo_domain *ret,
     d.reserve = reserve_is_ready(v, &r);
     d.created = r.created_ms / 1000;
     if (str_copy(r.name, &d.name, err) < 0 || str_copy(r.hypervisor, &d.hypervisor, err) < 0 ||
-        str_copy(r.config_path, &d.config, err) < 0 || str_copy(r.parent, &d.parent, err) < 0 || describe_disks(&r, true, &d.disks, &d.n_disks, err) < 0 ||
-        ask_hypervisor(v, &r, true, &d, err) < 0 || say_lost(&r, true, &d, err) < 0 || (pending.id && say_interrupted(&d, pending.verb, err) < 0))
+        str_copy(r.config_path, &d.config, err) < 0 || str_copy(r.parent, &d.parent, err) < 0 ||
+        describe_disks(&r, true, &d.disks, &d.n_disks, err) < 0 || ask_hypervisor(v, &r, true, &d, err) < 0 ||
+        say_lost(&r, true, &d, err) < 0 || (pending.id && say_interrupted(&d, pending.verb, err) < 0))
         return -1;
     *ret = d;
     d = (struct vmundo_domain){0};

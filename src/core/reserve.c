@@ -23,7 +23,8 @@ bool reserve_is_only_in(const struct record *one, const struct record *other)
     return !other || (other->reserve != one->reserve && other->generation != one->reserve);
 }
 
-/* The record that r would have on its reserve: of a domain that boots, on branches of the origins, until more is known. */
+/* The record that r would have on its reserve: of a domain that boots, on branches of the origins, until more is known.
+ */
 static int describe(const struct vmundo *v, const struct record *r, struct record *ret, struct vmundo_error *err)
 {
     CLEANUP(record_clear) struct record now = {0};
@@ -63,7 +64,8 @@ int reserve_remove(const struct vmundo *v, const struct record *r, struct vmundo
     return spare.ram ? storage_ram_remove(spare.ram, err) : 0;
 }
 
-/* ---- making one ----------------------------------------------------------------------------------------------------- */
+/* ---- making one -----------------------------------------------------------------------------------------------------
+ */
 
 /* Of some checkpoint: they all have the same disks. */
 static int make_branches(const struct operation *op, struct record *spare, struct vmundo_error *err)
@@ -95,7 +97,8 @@ int reserve_make(struct operation *op, struct vmundo_error *err)
     return hyper_start(&c.i, err);
 }
 
-/* ---- using it ------------------------------------------------------------------------------------------------------- */
+/* ---- using it -------------------------------------------------------------------------------------------------------
+ */
 
 int reserve_use(struct operation *op, struct vmundo_error *err)
 {
@@ -112,7 +115,8 @@ int reserve_use(struct operation *op, struct vmundo_error *err)
     return hyper_load(&c.i, err);
 }
 
-/* ---- when there is one ---------------------------------------------------------------------------------------------- */
+/* ---- when there is one ----------------------------------------------------------------------------------------------
+ */
 
 static const struct checkpoint *find_with_ram(const struct checkpoints *all)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * reserve.h: an instance that waits beside the running one, with branches and a RAM file of its own, for the rollback to
- * come: what remains to do then is to put the checkpoint's content into these files and to load its devices.
+ * reserve.h: an instance that waits beside the running one, with branches and a RAM file of its own, for the rollback
+ * to come: what remains to do then is to put the checkpoint's content into these files and to load its devices.
  *
- * A domain's record names its reserve by two numbers (record.reserve, reserve_instance), from which everything else of it
- * follows. It is made and removed by operations like all else, but whether there really is one is asked when it is needed:
- * one that has died in between is no failure, only slower.
+ * A domain's record names its reserve by two numbers (record.reserve, reserve_instance), from which everything else of
+ * it follows. It is made and removed by operations like all else, but whether there really is one is asked when it is
+ * needed: one that has died in between is no failure, only slower.
  */
 #ifndef CORE_RESERVE_H
 #define CORE_RESERVE_H
@@ -28,8 +28,8 @@ int reserve_remove(const struct vmundo *v, const struct record *r, struct vmundo
 /* Is the reserve of one record, that is one and that the other does neither name nor run on, to go? */
 bool reserve_is_only_in(const struct record *one, const struct record *other);
 
-/* Bring the reserve of the domain, whose lock op has, in line with what is wanted: one if it runs, has a checkpoint with RAM
- * and was asked to keep one, else none. *ret_changed: there was something to do. */
+/* Bring the reserve of the domain, whose lock op has, in line with what is wanted: one if it runs, has a checkpoint
+ * with RAM and was asked to keep one, else none. *ret_changed: there was something to do. */
 int reserve_tend(struct operation *op, bool *ret_changed, struct vmundo_error *err);
 
 /* Have a process of its own do that. */

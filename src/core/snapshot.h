@@ -13,8 +13,8 @@
  * enough. */
 int snapshot_take(struct operation *op, struct vmundo_error *err);
 
-/* Make op->made a copy of op->from, another domain's: disks are cloned; RAM and saved devices, to which nobody writes, get
- * a second name. */
+/* Make op->made a copy of op->from, another domain's: disks are cloned; RAM and saved devices, to which nobody writes,
+ * get a second name. */
 int snapshot_adopt(struct operation *op, struct vmundo_error *err);
 
 #endif

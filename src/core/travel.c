@@ -44,7 +44,8 @@ static int no_such(const char *name, const char *label, struct vmundo_error *err
                      name, label, name);
 }
 
-int verbs_find_checkpoint(const struct operation *op, const char *label, struct checkpoint *ret, struct vmundo_error *err)
+int verbs_find_checkpoint(const struct operation *op, const char *label, struct checkpoint *ret,
+                          struct vmundo_error *err)
 {
     AUTO_CHECKPOINTS struct checkpoints all = {0};
     if (store_checkpoints(op->v, op->name, &all, err) < 0)
@@ -301,8 +302,8 @@ static int choose_labelled(const struct record *r, const struct checkpoints *all
     return 0;
 }
 
-static int choose(const struct record *r, const struct checkpoints *all, const struct vmundo_prune_options *o, bool *goes,
-                  struct vmundo_error *err)
+static int choose(const struct record *r, const struct checkpoints *all, const struct vmundo_prune_options *o,
+                  bool *goes, struct vmundo_error *err)
 {
     if (o->labels)
         return choose_labelled(r, all, o->labels, goes, err);

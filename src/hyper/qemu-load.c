@@ -15,7 +15,8 @@
 #define TIMEOUT_MS 20000u
 #define STOP_MS 50u
 
-/* ---- loading -------------------------------------------------------------------------------------------------------- */
+/* ---- loading --------------------------------------------------------------------------------------------------------
+ */
 
 int qemu_load(const struct instance *i, struct vmundo_error *err)
 {
@@ -32,7 +33,8 @@ int qemu_load(const struct instance *i, struct vmundo_error *err)
     return qmp_load(&q, fd, s.qemu, s.has_ram, err);
 }
 
-/* ---- making way ----------------------------------------------------------------------------------------------------- */
+/* ---- making way -----------------------------------------------------------------------------------------------------
+ */
 
 /* proc(5): the state comes after the name, which may hold anything. */
 static bool is_stopped(pid_t pid)

@@ -157,11 +157,11 @@ static int write_spec(const struct launch *l, struct vmundo_error *err)
     if (qemu_argv(d, &h, &argv, err) < 0 || check_saved(l, &argv, err) < 0)
         return -1;
     json_t *list = argv_json(&argv);
-    AUTO_JSON json_t *spec = json_pack("{s:o, s:i, s:i, s:s, s:s, s:s, s:s, s:s*, s:s*, s:b}", "argv", list, "taps", (int)l->n_taps,
-                                       "timeout_ms", (int)launch_timeout(l), "on_poweroff", action_name(d->on_poweroff),
-                                       "on_reboot", action_name(d->on_reboot), "on_crash", action_name(d->on_crash),
-                                       "ram", ram_name(h.ram), "saved", l->from.qemu, "reserve_for",
-                                       l->i->reserve_for, "saved_ram", l->from.has_ram);
+    AUTO_JSON json_t *spec =
+        json_pack("{s:o, s:i, s:i, s:s, s:s, s:s, s:s, s:s*, s:s*, s:b}", "argv", list, "taps", (int)l->n_taps,
+                  "timeout_ms", (int)launch_timeout(l), "on_poweroff", action_name(d->on_poweroff), "on_reboot",
+                  action_name(d->on_reboot), "on_crash", action_name(d->on_crash), "ram", ram_name(h.ram), "saved",
+                  l->from.qemu, "reserve_for", l->i->reserve_for, "saved_ram", l->from.has_ram);
     if (!spec)
         return error_set(err, VMUNDO_FAILED, "a path in the configuration is not UTF-8, which QEMU does not accept");
     return rundir_put(l->dirfd, RUNDIR_SPEC, spec, err);

@@ -56,9 +56,9 @@ int qmp_give_fd(struct qmp *q, int fd, const char *name, struct vmundo_error *er
 /* Before anything is migrated, the same on both sides: is RAM that is shared with a file left out? */
 int qmp_ignore_shared(struct qmp *q, bool ignore, struct vmundo_error *err);
 
-/* Load a guest that QEMU `saved_by` ("7.2.22") has saved to fd, which stands where the stream begins, into one that waits
- * for it (-incoming defer); it is paused then. with_ram: the stream holds the RAM, too. Errors: VMUNDO_CONFLICT this QEMU
- * is of another version. */
+/* Load a guest that QEMU `saved_by` ("7.2.22") has saved to fd, which stands where the stream begins, into one that
+ * waits for it (-incoming defer); it is paused then. with_ram: the stream holds the RAM, too. Errors: VMUNDO_CONFLICT
+ * this QEMU is of another version. */
 int qmp_load(struct qmp *q, int fd, const char *saved_by, bool with_ram, struct vmundo_error *err);
 
 /* query-status: "running", "paused", "prelaunch", "shutdown", "guest-panicked" … *ret is the caller's. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * reserve-main.c: vmundo-reserve STATE_DIR NAME, the short-lived process that makes a domain an instance in reserve, after a
- * command that nobody wants to wait for it. Started by the library; it needs nothing but the public interface.
+ * reserve-main.c: vmundo-reserve STATE_DIR NAME, the short-lived process that makes a domain an instance in reserve,
+ * after a command that nobody wants to wait for it. Started by the library; it needs nothing but the public interface.
  */
 #include "vmundo.h"
 

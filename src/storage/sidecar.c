@@ -456,7 +456,8 @@ int storage_ram_refill(const char *path, const char *from, const struct mark *m,
         return error_errno(err, errno, "%s", path);
     if (fill_ram(f.fd, from, (uint64_t)st.st_size, err) < 0)
         return error_wrap(err, "%s", path);
-    return fsetxattr(f.fd, SIDECAR_XATTR, text, strlen(text), 0) < 0 ? error_errno(err, errno, "cannot mark %s", path) : 0;
+    return fsetxattr(f.fd, SIDECAR_XATTR, text, strlen(text), 0) < 0 ? error_errno(err, errno, "cannot mark %s", path)
+                                                                     : 0;
 }
 
 int storage_ram_check(const char *path, const struct mark *m, struct vmundo_error *err)
