@@ -165,7 +165,9 @@ same "$(lvs --noheadings -o lv_tags fast/s | xargs)" vmundo.volume "tags"
 mkdir "$W/bin"
 printf '#!/bin/sh\nexit 1\n' >"$W/bin/mkfs.ext4"
 chmod +x "$W/bin/mkfs.ext4"
-refuses_and_leaves 1 "mkfs.ext4" env PATH="$W/bin:$PATH" vmundo volume create fast/no --size 16M --fs ext4
+before=$(lvs --noheadings -a -o lv_name,lv_size,lv_tags fast) # the metadata have been written, and the old ones again
+refuses 1 "mkfs.ext4" env PATH="$W/bin:$PATH" vmundo volume create fast/no --size 16M --fs ext4
+same "$(lvs --noheadings -a -o lv_name,lv_size,lv_tags fast)" "$before" "volumes after mkfs failed"
 
 say "more disks"
 size=$(lvs --noheadings --units b --nosuffix -o lv_size fast/thinpool | xargs)
