@@ -6,7 +6,7 @@
 FILLS=${FILLS:-6}
 new_vg gfill 4000
 lvcreate -qq -y -L 3G -n disk gfill
-quick_guest_cfg fill phy:/dev/gfill/disk,xvda,w
+guest_cfg fill phy:/dev/gfill/disk,xvda,w
 # Nothing is free but what the snapshot gets: all else is a hog's.
 vmundo run --size 64M "$W/fill.cfg"
 lvcreate -qq -y -l 100%FREE -n hog gfill

@@ -8,7 +8,7 @@ lvcreate -qq -y -L 160M --poolmetadatasize 2M -T gthin/pool
 lvcreate -qq -y -V 2G -T gthin/pool -n disk
 lvcreate -qq -y -l 100%FREE -n hog gthin
 lvreduce -qq -y -f -L -96M gthin/hog
-quick_guest_cfg thin phy:/dev/gthin/disk,xvda,w
+guest_cfg thin phy:/dev/gthin/disk,xvda,w
 vmundo run "$W/thin.cfg"
 guest_open thin
 

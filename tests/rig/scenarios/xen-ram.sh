@@ -5,7 +5,7 @@
 new_vg xram 500
 lvcreate -qq -y -L 300M -T xram/pool
 lvcreate -qq -y -V 16M -T xram/pool -n disk
-quick_guest_cfg ram phy:/dev/xram/disk,xvda,w
+guest_cfg ram phy:/dev/xram/disk,xvda,w
 sed -i 's/^memory.*/memory = 96/' "$W/ram.cfg"
 # now TEXT: the guest has it on its disk and in its RAM; is TEXT [RAM]: what it finds there
 now() { guest ram raw xvda 64 1 "$1" && guest ram remember "$1"; }
