@@ -42,7 +42,8 @@ static int hear(int fd, int ms, char *word, size_t size, struct vmundo_error *er
 }
 
 /* xl: a pidfd of the one that watches the domain, -1: none. */
-static int spawn_holder(int dirfd, uint32_t domid, int xl, unsigned ms, bool wait, int fd, struct vmundo_error *err)
+static int spawn_holder(int dirfd, uint32_t domid, int xl, unsigned ms, const char *how, int fd,
+                        struct vmundo_error *err)
 {
     const char *dir = secure_getenv("VMUNDO_LIBEXEC_DIR");
     AUTO_FREE char *program = str_printf(err, "%s/vmundo-xen-hold", dir && *dir ? dir : VMUNDO_LIBEXECDIR);
@@ -52,14 +53,14 @@ static int spawn_holder(int dirfd, uint32_t domid, int xl, unsigned ms, bool wai
     struct process_options o = PROCESS_OPTIONS_INIT;
     pid_t pid;
     o.fds = fds;
-    o.n_fds = wait && xl >= 0;
+    o.n_fds = xl >= 0;
     if (!program || !id || !time)
         return -1;
     o.in = fd;
     o.errout = log;
     o.cwd_fd = dirfd;
     o.new_session = true;
-    return process_spawn((const char *const[]){program, id, time, wait ? "wait" : "pause", NULL}, &o, &pid, err);
+    return process_spawn((const char *const[]){program, id, time, how, NULL}, &o, &pid, err);
 }
 
 int xen_hold(const struct instance *i, unsigned ms, bool saving, int *ret_fd, struct vmundo_error *err)
@@ -72,14 +73,14 @@ int xen_hold(const struct instance *i, unsigned ms, bool saving, int *ret_fd, st
     int pair[2];
     if (xen_open_live(i, &x, &is, err) < 0 || xen_run_open(i, &n, err) < 0)
         return -1;
-    if (is.paused)
-        return error_set(err, VMUNDO_CONFLICT, "the guest is paused: let it run first (xl unpause)");
-    xl = xen_run_pidfd(&n);
+    if (is.paused && saving)
+        return error_set(err, VMUNDO_CONFLICT, "the guest is paused, and Xen can only save one that runs");
+    xl = saving ? xen_run_pidfd(&n) : -1;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return error_errno(err, errno, "cannot hold %s", i->domain->name);
     ours = pair[0];
     theirs = pair[1];
-    if (spawn_holder(n.dirfd, is.domid, xl, ms, saving, theirs, err) < 0)
+    if (spawn_holder(n.dirfd, is.domid, xl, ms, saving ? "wait" : is.paused ? "leave" : "pause", theirs, err) < 0)
         return -1;
     cleanup_close(&theirs);
     if (hear(ours, READY_MS, word, sizeof(word), err) < 0)

@@ -54,7 +54,15 @@ vmundo rollback -q --boot ram first
 guest_open ram
 is one
 
+say "paused by somebody else: disks only, and it stays so"
+xl pause ram
+refuses 4 "paused, and Xen can only save one that runs" vmundo checkpoint --ram ram no
+vmundo checkpoint -q ram paused
+xl list ram | grep -qE " --p--- " || fail "it is not paused any more: $(xl list)"
+xl unpause ram
+
 say "killed while it saves"
+guest_open ram
 now five
 vmundo checkpoint -q --ram ram killed &
 until_true 60 pgrep -f "xl save -p" >/dev/null
