@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # vmundo pool and vmundo volume on real LVM2: what they make, what they refuse, and that a dry run and a refusal touch
 # nothing. Pools in files: lvm-pool-files.
-# by hand: a dry run beside other scenarios looks as if it had changed something
 # limit: 1200
 modprobe -a loop xfs
 a=$(new_pv 400)
