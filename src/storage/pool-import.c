@@ -11,6 +11,7 @@
 #include "util/sys.h"
 
 #include <fcntl.h>
+#include <sys/sendfile.h>
 #include <sys/statvfs.h>
 
 #define PIECE ((size_t)16 << 20)
@@ -63,13 +64,13 @@ static int check_single(const struct stat *st, const char *image, struct vmundo_
 static int copy_part(int from, int to, off_t at, off_t end, off_t size, const struct progress *p,
                      struct vmundo_error *err)
 {
-    while (at < end) {
-        loff_t in = at, out = at;
+    if (lseek(to, at, SEEK_SET) < 0)
+        return error_errno(err, errno, "cannot copy");
+    while (at < end) { /* sendfile moves at, and works between file systems */
         size_t want = end - at < (off_t)PIECE ? (size_t)(end - at) : PIECE;
-        ssize_t n = TEMP_FAILURE_RETRY(copy_file_range(from, &in, to, &out, want, 0));
+        ssize_t n = TEMP_FAILURE_RETRY(sendfile(to, from, &at, want));
         if (n <= 0)
             return error_errno(err, n < 0 ? errno : EIO, "cannot copy");
-        at += n;
         progress_tell(p, (uint64_t)at, (uint64_t)size);
     }
     return 0;
@@ -103,9 +104,8 @@ static int fill(const struct sidecar_file *image, int part, const struct progres
         return error_errno(err, errno, "%s", image->base);
     if (copy(image->fd, part, st.st_size, p, err) < 0)
         return -1;
-    if (!attributes_copy(image->fd, part) &&
-        (fchown(part, st.st_uid, st.st_gid) < 0 || fchmod(part, st.st_mode & 07777) < 0))
-        return error_errno(err, errno, "cannot give it the image's owner");
+    if (!attributes_copy_abroad(image->fd, part))
+        return error_errno(err, errno, "cannot give it the image's owner, mode and attributes");
     return fsync(part) < 0 ? error_errno(err, errno, "cannot make it durable") : 0;
 }
 

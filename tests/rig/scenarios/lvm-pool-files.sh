@@ -78,7 +78,7 @@ python3 -c 'import os, sys; os.setxattr(sys.argv[1], "user.note", b"kept")' "$W/
 was=$(sum "$W/images/old.img")
 pool=$W/fast.pool dir=$W/fast.pool.d
 refuses_and_leaves 3 "no pool that is known" vmundo pool import "$W/none.pool" "$W/images/old.img"
-refuses_and_leaves 3 "nowhere.img" vmundo pool import "$pool" "$W/nowhere.img"
+refuses_and_leaves 1 "nowhere.img" vmundo pool import "$pool" "$W/nowhere.img"
 refuses_and_leaves 2 "cannot be the name" vmundo pool import "$pool" "$W/images/old.img" --name ../x
 refuses_and_leaves 4 "vm.img already" vmundo pool import "$pool" "$W/images/old.img" --name vm.img
 sleep 60 <"$W/images/old.img" &
