@@ -63,6 +63,7 @@ static int save_ram(struct operation *op, const struct instance *i, struct vmund
 static int take(struct operation *op, const struct instance *i, struct vmundo_error *err)
 {
     context_stage(op->v, op->name, stage_name(STAGE_SNAPSHOT));
+    /* With HYPER_SAVE_PAUSES only the saving pauses the guest: it must come before the disks. */
     return save_ram(op, i, err) < 0 ? -1 : copy_disks(op, err);
 }
 

@@ -36,6 +36,8 @@ enum hyper_flags {
      * start succeeds and does nothing: state says off, and core starts it when the old one is gone. */
     HYPER_SIDE_BY_SIDE = 1,
     HYPER_NEVER_IMPLICIT = 2,
+    /* save wants a guest that runs, and pauses it at the instant that it saves: so disks are copied after it. */
+    HYPER_SAVE_PAUSES = 1024,
 };
 
 struct hyper_options {
@@ -117,7 +119,7 @@ struct hyper_driver {
 
     /* Pause it for at most ms, with a watcher that outlives us: it runs again when it is released, when *ret_fd (the
      * caller's) is closed, when the time is up, and when we are killed. One that is paused already is left so by all of
-     * these. saving: save follows at once; a driver whose save pauses the guest itself lets it run until then. May be
+     * these. saving: save follows at once; with HYPER_SAVE_PAUSES the guest is let run until then. May be
      * missing. Errors: VMUNDO_CONFLICT it is off, or held by somebody else; or it is paused, and cannot be saved so. */
     int (*hold)(const struct instance *i, unsigned ms, bool saving, int *ret_fd, struct vmundo_error *err);
 

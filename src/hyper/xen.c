@@ -256,7 +256,7 @@ static int shutdown_it(const struct instance *i, unsigned timeout_ms, bool *ret_
 
 const struct hyper_driver hyper_xen = {
     .name = "xen",
-    .flags = HYPER_SIDE_BY_SIDE,
+    .flags = HYPER_SIDE_BY_SIDE | HYPER_SAVE_PAUSES,
     .available = available,
     .check = check,
     .start = xen_start,
