@@ -180,18 +180,15 @@ int checkpoint_of_leftover(const struct record *r, struct checkpoint *ret, struc
 }
 
 /* Shared with from's, read-only, and so with that of all that are forked from it. */
-static int plan_shared_ram(const struct vmundo *v, const struct checkpoint *from, struct checkpoint *c,
-                           struct vmundo_error *err)
+static int plan_shared_ram(const struct vmundo *v, struct checkpoint *c, struct vmundo_error *err)
 {
     struct record *r = &c->record;
-    const struct record *theirs = &from->record;
     if (record_plan_ram(v->store_id, r, c->id, err) < 0)
         return -1;
     if (!r->ram)
         return error_set(err, VMUNDO_REFUSED, "there is no place for the RAM of %s beside its disks", r->name);
     r->ram_private = true;
-    r->ram_at = theirs->ram_of ? theirs->ram_at : from->id;
-    return str_copy(theirs->ram_of ? theirs->ram_of : theirs->name, &r->ram_of, err);
+    return 0;
 }
 
 int checkpoint_plan_fork(const struct vmundo *v, const struct checkpoint *from, bool ram, struct checkpoint *ret,
@@ -214,8 +211,12 @@ int checkpoint_plan_fork(const struct vmundo *v, const struct checkpoint *from, 
         return -1;
     if (!ram || !from->saved)
         return 0;
+    const struct record *theirs = &from->record;
+    r->ram_at = theirs->ram_of ? theirs->ram_at : from->id;
     ret->saved = file_of(v, r->name, ret->id, ".saved", err);
-    return !ret->saved ? -1 : from->record.ram ? plan_shared_ram(v, from, ret, err) : 0;
+    if (!ret->saved || str_copy(theirs->ram_of ? theirs->ram_of : theirs->name, &r->ram_of, err) < 0)
+        return -1;
+    return theirs->ram ? plan_shared_ram(v, ret, err) : 0;
 }
 
 /* ---- going back -----------------------------------------------------------------------------------------------------

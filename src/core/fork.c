@@ -78,6 +78,10 @@ static int identify(const struct forking *f, const char *name, struct record *r,
     r->isolated = !f->o->network;
     struct config_identity id = {.uuid = uuid, .macs = (const char *const *)macs.items};
     id.no_vifs = r->isolated && !(h && h->flags & HYPER_ISOLATES);
+    if (id.no_vifs && d.n_vifs && f->from->saved && !f->o->boot)
+        return error_set(err, VMUNDO_REFUSED,
+                         "with the hypervisor driver %s a guest that goes on with its RAM must have its network: "
+                         "--network, or --boot", r->hypervisor);
     AUTO_FREE char *text = NULL;
     if (config_identify(r->config_text, r->config_path, &id, &text, err) < 0)
         return -1;
@@ -227,9 +231,10 @@ static int take_state(struct operation *op, const struct vmundo_fork_options *o,
     if (!running)
         return checkpoint_of_leftover(op->before, &op->made, err) < 0 ? -1
                                                                       : str_copy("off", &op->made.consistency, err);
+    bool ram = !o->boot && h && h->save && (o->network || h->flags & HYPER_ISOLATES);
     op->verb = "checkpoint";
     if (verbs_copy_before(op, err) < 0 ||
-        checkpoint_plan(op->v, op->before, NULL, !o->boot && h && h->save, &op->made, err) < 0 ||
+        checkpoint_plan(op->v, op->before, NULL, ram, &op->made, err) < 0 ||
         plan_preflight(&op->made.record, NULL, err) < 0)
         return -1;
     op->after->counter = op->after->base = op->made.id;

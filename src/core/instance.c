@@ -17,6 +17,7 @@ void instance_clear(struct instance_ctx *c)
     free(c->dir);
     free(c->config);
     free(c->console_log);
+    free(c->saved_of);
     *c = (struct instance_ctx){0};
 }
 
@@ -100,14 +101,14 @@ static bool has_room(const char *path, uint64_t size)
     return statvfs(copy, &s) == 0 && (uint64_t)s.f_bavail * s.f_frsize / 4 >= size;
 }
 
-int instance_check_ram_base(const struct vmundo *v, const struct record *r, struct vmundo_error *err)
+struct mark instance_base_mark(const struct vmundo *v, const struct record *r)
 {
     struct mark m = {.store = v->store_id, .domain = r->name, .generation = r->base};
     if (r->ram_of) {
         m.domain = r->ram_of;
         m.generation = r->ram_at;
     }
-    return storage_ram_check(r->ram_base, &m, err);
+    return m;
 }
 
 /* The RAM of a new instance: that of the checkpoint that it starts from, or a new file, or none. */
@@ -117,16 +118,19 @@ static int make_ram(const struct vmundo *v, const struct record *r, struct insta
     uint64_t size = r->ram ? hyper_ram_size(c->i.driver, &c->domain) : 0;
     c->i.ram = NULL;
     c->i.saved = r->saved;
+    struct mark base = instance_base_mark(v, r);
+    if (r->saved && !(c->i.saved_of = c->saved_of = mark_text(&base, err)))
+        return -1;
     c->i.ram_private = r->saved && r->ram_base && r->ram_private;
     if (c->i.ram_private) {
         c->i.ram = r->ram_base;
-        return instance_check_ram_base(v, r, err);
+        return storage_ram_check(r->ram_base, &base, err);
     }
     if (r->saved && r->ram_base && !r->ram)
         return error_set(err, VMUNDO_REFUSED, "the checkpoint's RAM is in a file, and there is no place for a copy of it");
     if (!r->ram || (r->saved && !r->ram_base) || (!r->saved && (!size || !has_room(r->ram, size))))
         return 0;
-    if (r->saved && instance_check_ram_base(v, r, err) < 0)
+    if (r->saved && storage_ram_check(r->ram_base, &base, err) < 0)
         return -1;
     if (storage_ram_make(r->ram, r->saved ? r->ram_base : NULL, size, &m, false, err) < 0)
         return -1;

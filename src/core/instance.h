@@ -14,7 +14,7 @@
 struct instance_ctx {
     struct instance i;
     struct domain domain;
-    char *dir, *config, *console_log;
+    char *dir, *config, *console_log, *saved_of;
 };
 #define AUTO_INSTANCE CLEANUP(instance_clear)
 
@@ -25,8 +25,8 @@ int instance_open(const struct vmundo *v, const struct record *r, struct instanc
 int instance_prepare(const struct vmundo *v, const struct record *r, struct instance_ctx *ret,
                      struct vmundo_error *err);
 
-/* Does the RAM of the checkpoint that r starts from belong to its disks? VMUNDO_CONFLICT: no. */
-int instance_check_ram_base(const struct vmundo *v, const struct record *r, struct vmundo_error *err);
+/* The mark that RAM and saved devices of the checkpoint bear that r starts from. Its strings are v's and r's. */
+struct mark instance_base_mark(const struct vmundo *v, const struct record *r);
 
 /* End it, if it runs, and remove its directory. */
 int instance_remove(const struct vmundo *v, const struct record *r, struct vmundo_error *err);

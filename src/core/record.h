@@ -36,8 +36,8 @@ struct record {
     char *ram_base;          /* RAM file of the checkpoint that the instance starts from, and */
     char *saved;             /* the devices of that instant; NULL: it boots */
     bool ram_private;        /* ram_base is not cloned but shared with others, read-only; ram is NULL then */
-    char *ram_of;            /* whose checkpoint ram (of a checkpoint), or ram_base, bears the mark of: a domain, and */
-    uint64_t ram_at;         /* the checkpoint's id; NULL and 0: of one of its own, as its place says */
+    char *ram_of;            /* what RAM and saved devices (of a checkpoint, or what it starts from) bear the mark of: a */
+    uint64_t ram_at;         /* domain, and its checkpoint's id; NULL and 0: of one of its own, as their place says */
     bool anonymous;          /* no RAM file is wanted */
     char *parent;            /* of a fork: what it was forked from, "web@before", for people; NULL: it is none */
     uint64_t home;           /* the checkpoint that a rollback goes back to unless told otherwise, 0: the origin */

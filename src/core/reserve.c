@@ -108,8 +108,9 @@ int reserve_use(struct operation *op, struct vmundo_error *err)
     for (size_t i = 0; i < a->n_branches; i++)
         if (storage_refill(&a->branches[i], &m, err) < 0)
             return -1;
-    if (instance_check_ram_base(op->v, a, err) < 0 || storage_ram_refill(a->ram, a->ram_base, &m, err) < 0 ||
-        instance_open(op->v, a, &c, err) < 0)
+    struct mark base = instance_base_mark(op->v, a);
+    if (storage_ram_check(a->ram_base, &base, err) < 0 || storage_ram_refill(a->ram, a->ram_base, &m, err) < 0 ||
+        instance_open(op->v, a, &c, err) < 0 || !(c.i.saved_of = c.saved_of = mark_text(&base, err)))
         return -1;
     c.i.saved = a->saved;
     return hyper_load(&c.i, err);

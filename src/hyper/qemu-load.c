@@ -27,7 +27,7 @@ int qemu_load(const struct instance *i, struct vmundo_error *err)
     if (!i->saved)
         return error_set(err, VMUNDO_USAGE, "there is no saved state to load");
     if (qemu_open_live_dir(i, &dirfd, err) < 0 || saved_open(i->saved, &fd, &s, err) < 0 ||
-        qemu_started_machine(dirfd, &machine, NULL, err) < 0 || saved_check(&s, &machine, i->ram, err) < 0 ||
+        qemu_started_machine(dirfd, &machine, NULL, err) < 0 || saved_check(&s, i->saved_of, &machine, i->ram, err) < 0 ||
         qemu_qmp(dirfd, TIMEOUT_MS, &q, err) < 0)
         return -1;
     return qmp_load(&q, fd, s.qemu, s.has_ram, err);
