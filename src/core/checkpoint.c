@@ -191,11 +191,22 @@ static int plan_shared_ram(const struct vmundo *v, struct checkpoint *c, struct 
     return 0;
 }
 
+int checkpoint_check_fork(const struct record *r, struct vmundo_error *err)
+{
+    for (size_t i = 0; i < r->n_branches; i++)
+        if (!(r->branches[i].driver->flags & STORAGE_FROM_BRANCH))
+            return error_set(err, VMUNDO_REFUSED,
+                             "a branch of driver %s can have no branches of its own, and so no fork: with its disks on "
+                             "XFS or btrfs, or on thin volumes, there are forks",
+                             r->branches[i].driver->name);
+    return check_branches(r, err);
+}
+
 int checkpoint_plan_fork(const struct vmundo *v, const struct checkpoint *from, bool ram, struct checkpoint *ret,
                          struct vmundo_error *err)
 {
     struct record *r = &ret->record;
-    if (check_branches(r, err) < 0)
+    if (checkpoint_check_fork(r, err) < 0)
         return -1;
     ret->id = r->generation = r->counter = r->home = 1;
     ret->created_ms = sys_realtime_ms();

@@ -49,6 +49,9 @@ bool record_can_branch(const struct record *r);
 /* Let r, whose generation is set, start from c: its branches and, with ram, the guest's memory. */
 int checkpoint_apply(const struct checkpoint *c, bool ram, struct record *r, struct vmundo_error *err);
 
+/* Can r be forked, that is, its branches be copied? A fork rests on nothing of another domain's. Errors: VMUNDO_REFUSED. */
+int checkpoint_check_fork(const struct record *r, struct vmundo_error *err);
+
 /* A checkpoint of another domain to be, whose record (name, configuration …) stands in *ret: its first, made of `from`,
  * which may be no checkpoint but the branches of a domain that is off (no `saved`). Its branches are named and start from
  * from's. Touches nothing. Errors: VMUNDO_REFUSED for branches that cannot be branched again. */

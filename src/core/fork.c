@@ -255,6 +255,8 @@ static int forget_state(struct operation *op)
 
 static int find_state(struct operation *op, const struct vmundo_fork_options *o, struct vmundo_error *err)
 {
+    if (checkpoint_check_fork(op->before, err) < 0)
+        return error_wrap(err, "%s", op->name);
     if (!o->checkpoint)
         return take_state(op, o, err);
     return verbs_find_checkpoint(op, o->checkpoint, &op->made, err);

@@ -40,6 +40,19 @@ vmundo run "$work/home/vm.cfg"
 guest_has vm state kept
 guest_has vm /mnt/1/state kept
 vmundo drop vm
+
+step "forks, which share RAM"
+make_config "$work/home/one.cfg" one "file:$fs/mine/a.img,xvda,w"
+chown $uid:$uid "$work/home/one.cfg"
+vmundo run "$work/home/one.cfg"
+guest_say one "echo here >/memory"
+vmundo fork one --count 2
+vmundo drop one
+guest_has one-1 /memory here
+guest_has one-2 /memory here
+vmundo rollback one-2
+guest_has one-2 /memory here
+for name in one-1 one-2; do vmundo drop $name; done
 [ -z "$(processes)" ] || fail "processes left: $(processes)"
 [ -z "$(find "$fs" "$work/plain" -name '.vmundo*')" ] || fail "branches left"
 [ "$(find "$work" -path "$work/home" -prune -o -type f ! -path "$work/vmundo" ! -path "$work/output" -printf '%p\n' | sort | sha256sum)" = "$root_sum" ] ||
