@@ -116,11 +116,13 @@ int vmundo_run(struct vmundo *v, const struct vmundo_run_options *options, struc
 
 struct vmundo_rollback_options {
     const char *checkpoint;      /* label of where to go back to; NULL: the origin */
-    int64_t to;                  /* not 0: the checkpoint made nearest to this time, milliseconds since the epoch */
+    int64_t to;                  /* not 0: the checkpoint made nearest to this time, milliseconds since the epoch;
+                                  * VMUNDO_NOT_FOUND when that is before the first or after the last */
     bool undo;                   /* to what the last rollback left behind */
     bool boot;                   /* of a checkpoint with RAM, take the disks only, and boot from them */
     bool forget;                 /* do not keep what is left behind: the rollback cannot be undone */
     bool off;                    /* do not start it again */
+    int64_t *ret_at;             /* not NULL: when the checkpoint that it went to was made, ms since the epoch; 0: the origin */
     bool *ret_running;           /* not NULL: does it run now? Not if the checkpoint was made of a domain that was off */
     int *ret_console;            /* as in vmundo_run_options */
 };
@@ -259,20 +261,29 @@ int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_ch
 /* A place in the tree of a domain. */
 struct vmundo_node {
     uint64_t id, parent;         /* parent 0: the origin */
-    char *label;                 /* NULL: what the last rollback left behind */
-    int64_t created;
+    char *label;                 /* NULL: recorded, or what the last rollback left behind */
+    uint64_t recorded;           /* so many recorded ones, each the only child of the one before: this is the newest; 0:
+                                  * it is not recorded */
+    int64_t created, since;      /* since: when the oldest of them was made */
     char *state;                 /* "running", "off": what it goes back to */
     char *consistency;           /* "off", "paused" (one instant of all disks), "crash" (as after a power cut), "quiesced" */
     bool ram, pinned;
     bool current;                /* the domain's branches descend from it directly */
-    uint64_t used;               /* bytes that it has for itself */
+    uint64_t used;               /* bytes that it has for itself, or VMUNDO_UNKNOWN */
 };
+#define VMUNDO_UNKNOWN UINT64_MAX
 struct vmundo_tree {
-    struct vmundo_node *nodes;   /* parents before their children */
+    struct vmundo_node *nodes;   /* by id */
     size_t n_nodes;
     uint64_t current;            /* id of the checkpoint that the branches descend from; 0: the origin */
 };
-int vmundo_tree(struct vmundo *v, const char *name, struct vmundo_tree *ret, struct vmundo_error *err);
+struct vmundo_tree_options {
+    bool all;                    /* every recorded checkpoint is a node of its own */
+    bool sizes;                  /* fill in `used` even if there are more than 100 checkpoints, which takes long */
+};
+/* options may be NULL. */
+int vmundo_tree(struct vmundo *v, const char *name, const struct vmundo_tree_options *options, struct vmundo_tree *ret,
+                struct vmundo_error *err);
 void vmundo_tree_free(struct vmundo_tree *t);
 
 struct vmundo_prune_options {

@@ -29,6 +29,8 @@ static const struct member record_members[] = {
     MEMBER(record, ram, TEXT),         MEMBER(record, ram_base, TEXT),    MEMBER(record, saved, TEXT),
     MEMBER(record, anonymous, FLAG),
     MEMBER(record, extend_at, COUNT),   MEMBER(record, pause_at, COUNT),  MEMBER(record, unguarded, FLAG),
+    MEMBER(record, every_ms, COUNT),    MEMBER(record, keep_ms, COUNT),   MEMBER(record, keep_bytes, COUNT),
+    MEMBER(record, disks_only, FLAG),
 };
 
 static const struct member disk_members[] = {
