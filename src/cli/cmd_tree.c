@@ -30,6 +30,7 @@ static const struct column json_columns[] = {
     {"recorded", COL_NUMBER, AT(recorded), false},
     {"since", COL_TIME, AT(since), false},
     {"created", COL_TIME, AT(created), false},
+    {"created_ms", COL_MS, AT(created_ms), false},
     {"state", COL_TEXT, AT(state), false},
     {"ram", COL_BOOL, AT(ram), false},
     {"consistency", COL_TEXT, AT(consistency), false},

@@ -239,7 +239,7 @@ int checkpoint_remove(const struct vmundo *v, const struct checkpoint *c, const 
     return remove_files(v, c, err);
 }
 
-int checkpoint_write_mark(const struct vmundo *v, const struct checkpoint *c, struct vmundo_error *err)
+int checkpoint_write_mark(const struct vmundo *v, const struct checkpoint *c, bool durable, struct vmundo_error *err)
 {
     AUTO_CLOSE int dir = -1;
     AUTO_FREE char *text = NULL;
@@ -247,5 +247,6 @@ int checkpoint_write_mark(const struct vmundo *v, const struct checkpoint *c, st
     snprintf(name, sizeof(name), "%" PRIu64 ".json", c->id);
     if (checkpoint_to_text(c, &text, err) < 0 || checkpoint_open_folder(v, c->record.name, true, &dir, err) < 0)
         return -1;
-    return sys_write_file(dir, name, text, strlen(text), err);
+    return durable ? sys_write_file(dir, name, text, strlen(text), err)
+                   : sys_put_file(dir, name, text, strlen(text), err);
 }

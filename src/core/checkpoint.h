@@ -58,8 +58,9 @@ int checkpoint_remove(const struct vmundo *v, const struct checkpoint *c, const 
 /* domains/NAME/checkpoints, where saved and the marks are. */
 int checkpoint_open_folder(const struct vmundo *v, const char *domain, bool create, int *ret, struct vmundo_error *err);
 
-/* The mark from which a lost database is rebuilt: domains/NAME/checkpoints/ID.json. */
-int checkpoint_write_mark(const struct vmundo *v, const struct checkpoint *c, struct vmundo_error *err);
+/* The mark from which a lost database is rebuilt: domains/NAME/checkpoints/ID.json. Not durable: when the database is lost
+ * in a power cut, it may be, too. */
+int checkpoint_write_mark(const struct vmundo *v, const struct checkpoint *c, bool durable, struct vmundo_error *err);
 
 /* For messages: its label, or what it is instead. */
 const char *checkpoint_name(const struct checkpoint *c);

@@ -4,13 +4,17 @@
  */
 #include "core/lock.h"
 
+#include "core/store.h"
 #include "util/str.h"
 #include "util/sys.h"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+
+#define RECORDING_MS 10000 /* how long a command waits for the recorder */
 
 /* The file may have been removed between open and flock: then the lock is on nothing. */
 static bool still_there(int dirfd, const char *name, int fd)
@@ -79,7 +83,14 @@ static int lock_take(const struct vmundo *v, const char *name, int how, const ch
 int lock_domain(const struct vmundo *v, const char *name, const char *verb, struct lock *ret, struct vmundo_error *err)
 {
     char holder[160];
+    uint64_t deadline = sys_monotonic_ms() + RECORDING_MS;
     int r = lock_take(v, name, LOCK_EX, verb, ret, holder, sizeof(holder), err);
+    /* The recorder has it for a moment every second, and is not to be in anybody's way. */
+    while (r == 0 && !str_eq(verb, STORE_RECORDING) && str_has_prefix(holder, STORE_RECORDING " ") &&
+           sys_monotonic_ms() < deadline) {
+        poll(NULL, 0, 2);
+        r = lock_take(v, name, LOCK_EX, verb, ret, holder, sizeof(holder), err);
+    }
     if (r == 0)
         return error_set(err, VMUNDO_CONFLICT, "%s is being worked on by '%s': wait for that to end, then try again",
                          name, holder);
@@ -99,8 +110,8 @@ int lock_origin(const struct vmundo *v, const char *origin, bool exclusive, stru
 {
     char name[40], holder[160];
     snprintf(name, sizeof(name), ".origin-%016llx", (unsigned long long)hash_path(origin));
-    int r = lock_take(v, name, exclusive ? LOCK_EX : LOCK_SH, exclusive ? "keep" : "run", ret, holder, sizeof(holder),
-                      err);
+    int r =
+        lock_take(v, name, exclusive ? LOCK_EX : LOCK_SH, exclusive ? "keep" : "run", ret, holder, sizeof(holder), err);
     if (r == 0)
         return error_set(err, VMUNDO_CONFLICT, "%s is being worked on by '%s': wait for that to end, then try again",
                          origin, holder);
@@ -112,8 +123,8 @@ int lock_pools(const struct vmundo *v, const char *verb, struct lock *ret, struc
     char holder[160];
     int r = lock_take(v, ".pools", LOCK_EX, verb, ret, holder, sizeof(holder), err);
     if (r == 0)
-        return error_set(err, VMUNDO_CONFLICT, "pools are being worked on by '%s': wait for that to end, then try again",
-                         holder);
+        return error_set(err, VMUNDO_CONFLICT,
+                         "pools are being worked on by '%s': wait for that to end, then try again", holder);
     return r < 0 ? -1 : 0;
 }
 

@@ -8,6 +8,7 @@
 #include "core/guard.h"
 #include "core/instance.h"
 #include "core/plan.h"
+#include "core/recorder.h"
 #include "core/snapshot.h"
 #include "util/cleanup.h"
 #include "util/json.h"
@@ -456,6 +457,7 @@ static int start_new(struct operation *op, const struct record *a, struct vmundo
     if (connect_console(op, &c, err) < 0 || hyper_resume(&c.i, err) < 0)
         return -1;
     guard_spawn(op->v, a);
+    recorder_spawn(op->v, a);
     return 0;
 }
 
@@ -485,23 +487,27 @@ static int write_moved_marks(const struct operation *op, struct vmundo_error *er
     for (size_t i = 0; i < op->n_moved; i++) {
         AUTO_CHECKPOINT struct checkpoint c = {0};
         if (store_checkpoint(op->v, op->name, op->moved[i].id, &c, err) < 0 ||
-            checkpoint_write_mark(op->v, &c, err) < 0)
+            checkpoint_write_mark(op->v, &c, !c.recorded, err) < 0)
             return -1;
     }
     return 0;
 }
 
-/* The marks from which the database can be rebuilt. */
+/* The marks from which the database can be rebuilt. What recording changes in a record follows from the checkpoints. */
 static int write_mark(const struct operation *op, struct vmundo_error *err)
 {
     AUTO_CLOSE int dir = -1;
     AUTO_FREE char *text = NULL;
     if (!op->after)
         return 0;
+    if (op->made.id && checkpoint_write_mark(op->v, &op->made, !op->made.recorded, err) < 0)
+        return -1;
+    if (str_eq(op->verb, STORE_RECORDING))
+        return write_moved_marks(op, err);
     if (record_to_text(op->after, &text, err) < 0 || context_domain_dir(op->v, op->name, true, &dir, err) < 0 ||
         sys_write_file(dir, "record.json", text, strlen(text), err) < 0)
         return -1;
-    return op->made.id && checkpoint_write_mark(op->v, &op->made, err) < 0 ? -1 : write_moved_marks(op, err);
+    return write_moved_marks(op, err);
 }
 
 /* ---- COMMIT ---------------------------------------------------------------------------------------------------------

@@ -272,7 +272,7 @@ int vmundo_pin(struct vmundo *v, const char *name, const char *label, bool pinne
     if (v->dry_run || c.pinned == pinned)
         return 0;
     c.pinned = pinned;
-    return checkpoint_write_mark(v, &c, err) < 0 ? -1 : store_put_checkpoint(v, &c, err);
+    return checkpoint_write_mark(v, &c, true, err) < 0 ? -1 : store_put_checkpoint(v, &c, err);
 }
 
 /* Of the checkpoints made in one period (of seconds; 0: each by itself) the newest is kept, for the latest so many
@@ -311,12 +311,16 @@ static int choose_labelled(const char *name, const struct store_rows *all, const
 static int choose(const char *name, const struct store_rows *all, const struct vmundo_prune_options *o, bool *goes,
                   struct vmundo_error *err)
 {
+    for (size_t i = 0; i < all->n; i++)
+        goes[i] = o->recorded && all->items[i].recorded;
     if (o->labels)
         return choose_labelled(name, all, o->labels, goes, err);
+    if (!o->last && !o->hourly && !o->daily && !o->weekly && o->recorded)
+        return 0;
     if (!o->last && !o->hourly && !o->daily && !o->weekly)
         return error_set(err, VMUNDO_USAGE, "say which checkpoints to remove, by label or by how many to keep");
     for (size_t i = 0; i < all->n; i++)
-        goes[i] = all->items[i].label && !all->items[i].pinned;
+        goes[i] = goes[i] || (all->items[i].label && !all->items[i].pinned);
     keep_newest(all, o->last, 0, goes);
     keep_newest(all, o->hourly, 3600, goes);
     keep_newest(all, o->daily, 86400, goes);

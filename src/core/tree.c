@@ -112,6 +112,7 @@ static int fill_node(const struct place *p, uint64_t current, struct vmundo_node
     n->id = row->id;
     n->parent = p->parent;
     n->created = row->created_ms / 1000;
+    n->created_ms = row->created_ms;
     n->since = p->since / 1000;
     n->recorded = p->recorded;
     n->ram = row->ram;

@@ -136,6 +136,11 @@ static int reflink_create(struct branch *b, const struct mark *m, struct vmundo_
     return sidecar_create(b, m, reflink_fill, true, err);
 }
 
+static int reflink_create_unsettled(struct branch *b, const struct mark *m, struct vmundo_error *err)
+{
+    return sidecar_create_unsettled(b, m, reflink_fill, err);
+}
+
 /* ---- inspect ---------------------------------------------------------------------------------------------------- */
 
 #define BATCH 512
@@ -287,8 +292,11 @@ const struct storage_driver storage_reflink = {
     .name_branch = reflink_name,
     .preflight = sidecar_preflight,
     .create = reflink_create,
+    .create_unsettled = reflink_create_unsettled,
+    .settle = sidecar_settle,
     .remove = sidecar_remove,
     .inspect = reflink_inspect,
+    .unshared = sidecar_unshared,
     .changed = sidecar_changed,
     .keep_check = reflink_keep_check,
     .keep = reflink_keep,

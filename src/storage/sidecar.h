@@ -52,10 +52,17 @@ typedef int (*sidecar_fill_fn)(const struct sidecar_fill *f, struct vmundo_error
 int sidecar_create(struct branch *b, const struct mark *m, sidecar_fill_fn fill, bool by_mark,
                    struct vmundo_error *err);
 
+/* storage_driver.create_unsettled for a branch that is known to be complete by its mark, and settle. */
+int sidecar_create_unsettled(struct branch *b, const struct mark *m, sidecar_fill_fn fill, struct vmundo_error *err);
+int sidecar_settle(const struct branch *b, struct vmundo_error *err);
+
 /* storage_driver.remove, inspect (used: all that is allocated), changed. */
 int sidecar_remove(const struct branch *b, struct vmundo_error *err);
 int sidecar_inspect(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
 int sidecar_changed(const struct branch *b, bool *ret, char **ret_what, struct vmundo_error *err);
+
+/* storage_driver.unshared, from the files' extents. */
+int sidecar_unshared(const struct branch *b, const char *other, uint64_t *ret, struct vmundo_error *err);
 
 /* storage_driver.preflight: may we make files there, and is there room for metadata? */
 int sidecar_preflight(const struct branch *b, struct vmundo_error *err);

@@ -153,6 +153,22 @@ int storage_create(struct branch *b, const struct mark *m, struct vmundo_error *
     return b->fingerprint ? 0 : broken(b, "a branch without a fingerprint", err);
 }
 
+int storage_create_unsettled(struct branch *b, const struct mark *m, struct vmundo_error *err)
+{
+    if (!b->driver->create_unsettled)
+        return storage_create(b, m, err);
+    if (b->driver->create_unsettled(b, m, err) < 0)
+        return error_wrap(err, "cannot make a branch of %s", b->origin);
+    return b->fingerprint ? 0 : broken(b, "a branch without a fingerprint", err);
+}
+
+int storage_settle(const struct branch *b, struct vmundo_error *err)
+{
+    if (b->driver->settle && b->driver->settle(b, err) < 0)
+        return error_wrap(err, "cannot make the branch %s durable", b->path);
+    return 0;
+}
+
 int storage_attach(const struct branch *b, struct vmundo_error *err)
 {
     if (b->driver->attach && b->driver->attach(b, err) < 0)
@@ -211,6 +227,13 @@ int storage_glance(const struct branch *b, struct branch_status *ret, struct vmu
     *ret = s;
     s = (struct branch_status){0};
     return 0;
+}
+
+int storage_unshared(const struct branch *b, const char *other, uint64_t *ret, struct vmundo_error *err)
+{
+    if (!b->driver->unshared)
+        return cannot(b, "tell how much space a checkpoint takes up", err);
+    return b->driver->unshared(b, other, ret, err) < 0 ? error_wrap(err, "cannot measure the branch %s", b->path) : 0;
 }
 
 int storage_extend(const struct branch *b, uint64_t want, struct vmundo_error *err)

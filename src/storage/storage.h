@@ -105,6 +105,12 @@ struct storage_driver {
      * base's, stays. */
     int (*create)(struct branch *b, const struct mark *m, struct vmundo_error *err);
 
+    /* As create, and settle makes it durable: a guest that is paused meanwhile need not wait for the disk. Until then a
+     * power cut may leave anything in its place. May be missing, both: then create is called and there is nothing to
+     * settle. */
+    int (*create_unsettled)(struct branch *b, const struct mark *m, struct vmundo_error *err);
+    int (*settle)(const struct branch *b, struct vmundo_error *err);
+
     /* Make it usable after create or after a reboot (activate, mount), and undo that. May be missing: nothing to do. */
     int (*attach)(const struct branch *b, struct vmundo_error *err);
     int (*detach)(const struct branch *b, struct vmundo_error *err);
@@ -122,6 +128,9 @@ struct storage_driver {
     /* As inspect, from what costs next to nothing, for lists: ≤ 0.2 ms. *ret->health NULL: not known without a closer
      * look. May be missing: nothing is known. */
     int (*glance)(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
+
+    /* How many bytes of it does the branch at `other`, of the same origin, not share with it? May be missing. */
+    int (*unshared)(const struct branch *b, const char *other, uint64_t *ret, struct vmundo_error *err);
 
     /* Give what bounds it more room: `want` bytes if there are as many, and at least as much as the driver finds
      * sensible. VMUNDO_REFUSED when there is none to give. The domain may be running on it, and inspect be called from
@@ -159,6 +168,8 @@ int storage_name(struct branch *b, const struct mark *m, const char *state_dir, 
 int storage_preflight(const struct branch *b, struct vmundo_error *err);
 int storage_preflight_replacing(const struct branch *b, const struct branch *gone, struct vmundo_error *err);
 int storage_create(struct branch *b, const struct mark *m, struct vmundo_error *err);
+int storage_create_unsettled(struct branch *b, const struct mark *m, struct vmundo_error *err);
+int storage_settle(const struct branch *b, struct vmundo_error *err);
 int storage_attach(const struct branch *b, struct vmundo_error *err);
 int storage_detach(const struct branch *b, struct vmundo_error *err);
 int storage_locate(const struct branch *b, const char *inside, char **ret_path, char **ret_format, bool *ret_block,
@@ -166,6 +177,7 @@ int storage_locate(const struct branch *b, const char *inside, char **ret_path, 
 int storage_remove(const struct branch *b, struct vmundo_error *err);
 int storage_inspect(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
 int storage_glance(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
+int storage_unshared(const struct branch *b, const char *other, uint64_t *ret, struct vmundo_error *err);
 int storage_extend(const struct branch *b, uint64_t want, struct vmundo_error *err);
 int storage_changed(const struct branch *b, bool *ret, char **ret_what, struct vmundo_error *err);
 int storage_keep_check(const struct branch *b, struct vmundo_error *err);
@@ -210,6 +222,8 @@ int sidecar_open(const char *branch_path, bool create, int *ret_dirfd, const cha
  * of the same size (0: of any); *m says whose RAM. What was there before goes. durable: it survives a power cut. */
 int storage_ram_make(const char *path, const char *from, uint64_t size, const struct mark *m, bool durable,
                      struct vmundo_error *err);
+/* Make it durable now. */
+int storage_ram_settle(const char *path, struct vmundo_error *err);
 /* Is that the RAM of *m? VMUNDO_CONFLICT: another's. */
 int storage_ram_check(const char *path, const struct mark *m, struct vmundo_error *err);
 int storage_ram_remove(const char *path, struct vmundo_error *err);

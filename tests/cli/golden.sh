@@ -45,7 +45,7 @@ both() {
 }
 
 shows help help
-for command in run rollback drop keep stop start list status plan log console recover pool volume; do
+for command in run rollback drop keep stop start record tree list status plan log console recover pool volume; do
     shows "help-$command" "$command" --help
 done
 

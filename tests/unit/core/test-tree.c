@@ -222,6 +222,45 @@ static void make_checkpoint(struct fixture *f)
     f->m.base = f->m.counter;
 }
 
+static void record_once(struct fixture *f)
+{
+    assert_ok(f, vmundo_record(f->v, "web", &(struct vmundo_record_options){.once = true}, &f->err));
+    f->m.counter++;
+    add(&f->m, f->m.counter, f->m.base, RECORDED, f->m.content);
+    f->m.base = f->m.counter;
+}
+
+static void prune_recorded(struct fixture *f)
+{
+    const struct node *n;
+    unsigned gone = 0, counted = 0;
+    if (pick(f, 3))
+        return;
+    assert_ok(f, vmundo_prune(f->v, "web", &(struct vmundo_prune_options){.recorded = true}, &gone, &f->err));
+    for (; (n = any(f, RECORDED)); counted++)
+        take_away(&f->m, n->id);
+    assert_int_equal(gone, counted);
+}
+
+/* To the time of one that is there, of any kind that has a time. */
+static void go_to_a_time(struct fixture *f)
+{
+    struct vmundo_tree t;
+    int64_t at = 0;
+    if (!any(f, LABELLED) && !any(f, RECORDED))
+        return;
+    assert_ok(f, vmundo_tree(f->v, "web", &(struct vmundo_tree_options){.all = true}, &t, &f->err));
+    const struct vmundo_node *n = &t.nodes[pick(f, (unsigned)t.n_nodes)];
+    while (!n->label && !n->recorded)
+        n = &t.nodes[pick(f, (unsigned)t.n_nodes)];
+    uint64_t id = n->id;
+    assert_ok(f, vmundo_rollback(f->v, "web", &(struct vmundo_rollback_options){.to = n->created_ms, .ret_at = &at},
+                                 &f->err));
+    assert_int_equal(at, n->created_ms);
+    go_to(&f->m, id);
+    vmundo_tree_free(&t);
+}
+
 static void label_of(const struct node *n, char *ret)
 {
     snprintf(ret, VMUNDO_NAME_SIZE, "cp-%llu", (unsigned long long)n->id);
@@ -276,7 +315,8 @@ static void prune(struct fixture *f)
 static void one_step(struct fixture *f)
 {
     static void (*const steps[])(struct fixture *) = {
-        write_disk, make_checkpoint, make_checkpoint, make_checkpoint, roll_back, roll_back, undo, prune,
+        write_disk, make_checkpoint, make_checkpoint, make_checkpoint, roll_back,      roll_back,
+        undo,       prune,           record_once,     record_once,     prune_recorded, go_to_a_time,
     };
     steps[pick(f, ARRAY_SIZE(steps))](f);
 }
