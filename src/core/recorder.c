@@ -181,11 +181,12 @@ static void take(struct state *s, uint64_t *ret_due)
         return;
     }
     s->paused_us += s->k.paused_us;
-    uint64_t rest = (uint64_t)s->k.paused_us * SHARE / 1000, now = sys_monotonic_ms();
-    *ret_due = begun + (e.code ? RETRY_MS : rest > every ? rest : every);
-    if (!e.code && rest <= every && last && begun - last < every) /* in step with the clock */
-        *ret_due = last + every;
-    *ret_due = *ret_due > now ? *ret_due : now + every / 10;
+    uint64_t rest = e.code ? RETRY_MS : (uint64_t)s->k.paused_us * SHARE / 1000;
+    *ret_due = (last && begun - last < every ? last : begun) + every; /* in step with the clock, if it can be */
+    if (*ret_due < begun + rest)
+        *ret_due = begun + rest;
+    if (*ret_due <= sys_monotonic_ms())
+        *ret_due = sys_monotonic_ms() + every / 10;
     s->between_ms = s->between_ms * 0.9 + (double)(*ret_due - begun) * 0.1;
     say_how_it_goes(s, &e);
 }

@@ -28,6 +28,8 @@ struct recording {
     uint64_t thinned_ms; /* when, sys_monotonic_ms() */
     struct recording_size *sizes;
     size_t n_sizes;
+    bool made;          /* one was made */
+    bool cleared;       /* none was, but old ones went, to make room */
     bool off;           /* there is nothing to record: it is off, or gone, or not to be recorded */
     uint64_t instance;  /* that was seen last */
     unsigned paused_us; /* how long the guest was paused for it, 0: none was made */

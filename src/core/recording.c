@@ -258,12 +258,15 @@ static int take(struct recording *k, struct operation *op, const struct record *
     if (choose(k, op, as, &rows, goes, err) < 0)
         return -1;
     char *why = why_no_room(op->before, with_ram, &e);
-    if (why && !make_room(k, &rows, why, goes))
+    bool room = why == NULL;
+    if (!room && !make_room(k, &rows, why, goes))
         return 0;
-    if ((!why && plan_one(op, with_ram, err) < 0) || operation_give_up(op, &rows, goes, err) < 0 ||
+    if ((room && plan_one(op, with_ram, err) < 0) || operation_give_up(op, &rows, goes, err) < 0 ||
         operation_execute(op, err) < 0)
         return -1;
     k->paused_us = op->ret_paused_us;
+    k->made = room;
+    k->cleared = !room;
     return 0;
 }
 
@@ -272,6 +275,7 @@ int recording_take(struct recording *k, struct vmundo *v, const char *name, cons
 {
     AUTO_OPERATION struct operation op = OPERATION_INIT;
     bool running = false;
+    k->made = k->cleared = false;
     k->paused_us = 0;
     free(k->why_not);
     k->why_not = NULL;
@@ -325,12 +329,17 @@ static int record_once(struct vmundo *v, const char *name, const struct vmundo_r
 {
     CLEANUP(recording_clear) struct recording k = {0};
     CLEANUP(record_clear) struct record r = {0};
-    if (store_get_record(v, name, &r, err) < 0 || apply(o, &r, err) < 0 || check(v, &r, err) < 0 ||
-        recording_take(&k, v, name, &r, err) < 0)
+    if (store_get_record(v, name, &r, err) < 0 || apply(o, &r, err) < 0 || check(v, &r, err) < 0)
         return -1;
+    do {
+        if (recording_take(&k, v, name, &r, err) < 0)
+            return -1;
+    } while (k.cleared && !v->dry_run);
     if (k.off)
         return error_set(err, VMUNDO_CONFLICT, "%s is off: there is nothing to record", name);
-    return k.why_not ? error_set(err, VMUNDO_REFUSED, "%s", k.why_not) : 0;
+    if (k.why_not)
+        return error_set(err, VMUNDO_REFUSED, "%s", k.why_not);
+    return k.made || v->dry_run ? 0 : error_set(err, VMUNDO_CONFLICT, "%s is paused: nothing happens in it", name);
 }
 
 static void report(const struct operation *op)

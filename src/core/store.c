@@ -621,7 +621,8 @@ static int change_checkpoints(struct vmundo *v, const struct store_operation *op
 int store_begin(struct vmundo *v, struct store_operation *op, struct vmundo_error *err)
 {
     AUTO_STMT sqlite3_stmt *s = NULL;
-    if (query(v, "INSERT INTO operation (domain, verb, stage, before, after, options, begun_ms) VALUES (?,?,?,?,?,?,?)",
+    if (exec(v, "PRAGMA synchronous=FULL", err) < 0 ||
+        query(v, "INSERT INTO operation (domain, verb, stage, before, after, options, begun_ms) VALUES (?,?,?,?,?,?,?)",
               &s, err) < 0)
         return -1;
     bind_text(s, 1, op->domain);
@@ -693,10 +694,21 @@ static int end_transaction(struct vmundo *v, int work, struct vmundo_error *err)
     return -1;
 }
 
+/* A recorded checkpoint that is lost in a power cut has been promised to nobody, so that only the entry with which it
+ * begins is flushed: what comes after that is in the same log, and is lost as a whole or not at all. Not so when others
+ * go. */
+static int begin_step(struct vmundo *v, const struct store_operation *op, struct vmundo_error *err)
+{
+    bool can_be_lost = str_eq(op->verb, STORE_RECORDING) && op->gone && op->gone->n == 0;
+    return exec(v,
+                can_be_lost ? "PRAGMA synchronous=NORMAL; BEGIN IMMEDIATE" : "PRAGMA synchronous=FULL; BEGIN IMMEDIATE",
+                err);
+}
+
 int store_switched(struct vmundo *v, const struct store_operation *op, const struct record *after,
                    struct vmundo_error *err)
 {
-    if (exec(v, "BEGIN IMMEDIATE", err) < 0)
+    if (begin_step(v, op, err) < 0)
         return -1;
     int r = set_stage(v, op, err);
     if (r == 0 && after)
@@ -709,7 +721,7 @@ int store_switched(struct vmundo *v, const struct store_operation *op, const str
 int store_finish(struct vmundo *v, const struct store_operation *op, const struct record *after, const char *outcome,
                  const char *message, struct vmundo_error *err)
 {
-    if (exec(v, "BEGIN IMMEDIATE", err) < 0)
+    if (begin_step(v, op, err) < 0)
         return -1;
     int r = after ? store_put(v, after, err) : delete_domain(v, op->domain, err);
     if (r == 0)
