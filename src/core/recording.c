@@ -73,31 +73,43 @@ static size_t give_up_oldest(const struct store_rows *rows, size_t wanted, bool 
 /* ---- by space -------------------------------------------------------------------------------------------------------
  */
 
-static int add_unshared(const struct branch *b, const char *other, uint64_t *sum, struct vmundo_error *err)
+static int add_changes(const struct branch *b, const struct branch *since, const char *inside, uint64_t *sum,
+                       struct vmundo_error *err)
 {
-    uint64_t n = 0;
-    if (other && storage_unshared(b, other, &n, err) < 0)
+    AUTO_RANGES struct ranges r = {0};
+    if (storage_changes(b, since, inside, &r, err) < 0)
         return -1;
-    *sum += n;
+    for (size_t i = 0; i < r.n; i++)
+        *sum += r.list[i].length;
     return 0;
 }
 
-/* What of a the next one, b, does not have any more. A block that was overwritten is missing in the next one for
- * exactly one checkpoint, the last that has it; so, together, this is what would be free if none of them were there. */
+/* A RAM file is of the same kind as the branch beside which it lies. */
+static int add_ram_changes(const struct record *a, const struct record *b, uint64_t *sum, struct vmundo_error *err)
+{
+    for (size_t i = 0; a->ram && b->ram && i < a->n_branches; i++)
+        if (a->branches[i].driver->flags & STORAGE_SHARES_BLOCKS) {
+            struct branch ram = a->branches[i], since = a->branches[i];
+            ram.path = a->ram;
+            since.path = b->ram;
+            return add_changes(&ram, &since, NULL, sum, err);
+        }
+    return 0;
+}
+
+/* What of a the next one, b, has otherwise. A block that was overwritten is missing in the next one for exactly one
+ * checkpoint, the last that has it; so, together, this is what would be free if none of them were there. */
 static int held_by(const struct record *a, const struct record *b, uint64_t *ret, struct vmundo_error *err)
 {
     uint64_t sum = 0;
-    for (size_t i = 0; i < a->n_branches && i < b->n_branches; i++)
-        if (add_unshared(&a->branches[i], b->branches[i].path, &sum, err) < 0)
+    for (size_t i = 0; i < a->n_disks && i < b->n_disks; i++) {
+        int64_t at = a->disks[i].branch, next = b->disks[i].branch;
+        if (at >= 0 && next >= 0 &&
+            add_changes(&a->branches[at], &b->branches[next], a->disks[i].inside, &sum, err) < 0)
             return -1;
-    for (size_t i = 0; a->ram && b->ram && i < a->n_branches; i++)
-        if (a->branches[i].driver->flags & STORAGE_SHARES_BLOCKS) {
-            struct branch ram = a->branches[i]; /* a file of the same kind */
-            ram.path = a->ram;
-            if (add_unshared(&ram, b->ram, &sum, err) < 0)
-                return -1;
-            break;
-        }
+    }
+    if (add_ram_changes(a, b, &sum, err) < 0)
+        return -1;
     *ret = sum;
     return 0;
 }
@@ -316,7 +328,7 @@ static int check(const struct vmundo *v, const struct record *r, struct vmundo_e
 {
     AUTO_CHECKPOINT struct checkpoint c = {0};
     for (size_t i = 0; r->keep_bytes && i < r->n_branches; i++)
-        if (!r->branches[i].driver->unshared)
+        if (!r->branches[i].driver->changes)
             return error_set(err, VMUNDO_REFUSED,
                              "how much space a checkpoint takes up cannot be told with driver %s: leave "
                              "out --space",

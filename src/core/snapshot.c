@@ -16,6 +16,7 @@
 #define PAUSE_MS 10000u
 #define FLUSH_ROUNDS 4
 #define FLUSHED_US 20000
+#define PAUSE_RAM_MS 600000u /* all of its RAM is written in the pause */
 
 static uint64_t now_us(void)
 {
@@ -62,9 +63,13 @@ static int save_ram(struct operation *op, const struct instance *i, struct vmund
     struct checkpoint *c = &op->made;
     struct mark m = {.store = op->v->store_id, .domain = op->name, .generation = c->id};
     AUTO_CLOSE int folder = -1;
+    struct instance marked = *i;
     if (!c->saved)
         return 0;
-    if (checkpoint_open_folder(op->v, op->name, true, &folder, err) < 0 || hyper_save(i, c->saved, err) < 0)
+    AUTO_FREE char *of = mark_text(&m, err);
+    marked.saved_of = of;
+    if (!of || checkpoint_open_folder(op->v, op->name, true, &folder, err) < 0 ||
+        hyper_save(&marked, c->saved, err) < 0)
         return -1;
     if (!i->ram)
         record_forget_ram(&c->record); /* it is in saved */
@@ -100,18 +105,20 @@ static int settle(struct operation *op, struct vmundo_error *err)
 static int take(struct operation *op, const struct instance *i, struct vmundo_error *err)
 {
     context_stage(op->v, op->name, stage_name(STAGE_SNAPSHOT));
+    /* With HYPER_SAVE_PAUSES only the saving pauses the guest: it must come before the disks. */
     return save_ram(op, i, err) < 0 ? -1 : copy_disks(op, err);
 }
 
 static int take_running(struct operation *op, const struct instance *i, struct vmundo_error *err)
 {
-    unsigned ms = op->pause_ms ? op->pause_ms : PAUSE_MS;
+    bool all_ram = op->made.saved && !i->ram;
+    unsigned ms = op->pause_ms ? op->pause_ms : all_ram ? PAUSE_RAM_MS : PAUSE_MS;
     bool held = false;
     int fd = -1;
     flush_all(op->before, i->ram && op->made.record.ram);
     context_stage(op->v, op->name, stage_name(STAGE_PAUSE));
     uint64_t begun = now_us();
-    if (hyper_hold(i, ms, &fd, err) < 0)
+    if (hyper_hold(i, ms, op->made.saved != NULL, &fd, err) < 0)
         return -1;
     int r = take(op, i, err);
     context_stage(op->v, op->name, stage_name(STAGE_RESUME));

@@ -128,7 +128,6 @@ const struct storage_driver storage_null = {
     .create = null_create,
     .remove = sidecar_remove,
     .inspect = null_inspect,
-    .unshared = sidecar_unshared,
     .glance = null_inspect,
     .extend = null_extend,
     .changed = sidecar_changed,

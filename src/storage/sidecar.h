@@ -61,9 +61,6 @@ int sidecar_remove(const struct branch *b, struct vmundo_error *err);
 int sidecar_inspect(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
 int sidecar_changed(const struct branch *b, bool *ret, char **ret_what, struct vmundo_error *err);
 
-/* storage_driver.unshared, from the files' extents. */
-int sidecar_unshared(const struct branch *b, const char *other, uint64_t *ret, struct vmundo_error *err);
-
 /* storage_driver.preflight: may we make files there, and is there room for metadata? */
 int sidecar_preflight(const struct branch *b, struct vmundo_error *err);
 

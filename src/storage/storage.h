@@ -35,6 +35,9 @@ struct mark {
     uint64_t generation;
 };
 
+/* In one line, the caller's. */
+char *mark_text(const struct mark *m, struct vmundo_error *err);
+
 /* A branch, planned or real. All strings are owned. */
 struct branch {
     const struct storage_driver *driver;
@@ -81,6 +84,19 @@ enum storage_flags {
     STORAGE_FROM_BRANCH = 8,    /* create can start from a branch (base), which lives on independently */
     STORAGE_SHARES_BLOCKS = 16, /* other files beside the branch can share blocks with each other too (FICLONE) */
 };
+
+/* Parts of a disk, in bytes, ascending, none touching the next. */
+struct range {
+    uint64_t start, length;
+};
+struct ranges {
+    struct range *list;
+    size_t n, cap;
+};
+#define AUTO_RANGES CLEANUP(ranges_clear)
+void ranges_clear(struct ranges *r);
+/* Add one at the end; it begins where the last one ends, or behind it. */
+int ranges_add(struct ranges *r, uint64_t start, uint64_t length, struct vmundo_error *err);
 
 struct storage_driver {
     const char *name;
@@ -129,9 +145,6 @@ struct storage_driver {
      * look. May be missing: nothing is known. */
     int (*glance)(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
 
-    /* How many bytes of it does the branch at `other`, of the same origin, not share with it? May be missing. */
-    int (*unshared)(const struct branch *b, const char *other, uint64_t *ret, struct vmundo_error *err);
-
     /* Give what bounds it more room: `want` bytes if there are as many, and at least as much as the driver finds
      * sensible. VMUNDO_REFUSED when there is none to give. The domain may be running on it, and inspect be called from
      * another thread meanwhile. */
@@ -139,6 +152,12 @@ struct storage_driver {
 
     /* Has the origin changed since create? *ret_what says what, the caller's. */
     int (*changed)(const struct branch *b, bool *ret, char **ret_what, struct vmundo_error *err);
+
+    /* Where the disk inside (claim.inside) differs from what it is in `since`, another branch of the same origin, or in
+     * the origin (NULL): in bytes of the disk's file or device. Whole blocks of the storage, so it may be more than
+     * differs, and is never less; no data is read. A guest may be writing: then it is as of some moment meanwhile. */
+    int (*changes)(const struct branch *b, const struct branch *since, const char *inside, struct ranges *ret,
+                   struct vmundo_error *err);
 
     /* Could keep be done now: room, permission, nobody uses the origin? Touches nothing. */
     int (*keep_check)(const struct branch *b, struct vmundo_error *err);
@@ -177,9 +196,10 @@ int storage_locate(const struct branch *b, const char *inside, char **ret_path, 
 int storage_remove(const struct branch *b, struct vmundo_error *err);
 int storage_inspect(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
 int storage_glance(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
-int storage_unshared(const struct branch *b, const char *other, uint64_t *ret, struct vmundo_error *err);
 int storage_extend(const struct branch *b, uint64_t want, struct vmundo_error *err);
 int storage_changed(const struct branch *b, bool *ret, char **ret_what, struct vmundo_error *err);
+int storage_changes(const struct branch *b, const struct branch *since, const char *inside, struct ranges *ret,
+                    struct vmundo_error *err);
 int storage_keep_check(const struct branch *b, struct vmundo_error *err);
 int storage_keep(const struct branch *b, const struct progress *p, struct vmundo_error *err);
 

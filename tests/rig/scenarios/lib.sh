@@ -140,6 +140,12 @@ sum() {
 }
 # scribble FILE BLOCK COUNT: random blocks of 4 KiB there
 scribble() { dd if=/dev/urandom of="$1" bs=4k seek="$2" count="$3" conv=notrunc,fsync oflag=direct status=none; }
+# differs DOMAIN VDEV OLD NEW MOST [CHECKPOINT...]: vmundo diff says all blocks of 4 KiB that differ, and MOST in all
+differs() {
+    local f
+    for f in "$3" "$4"; do if [ -b "$f" ]; then blockdev --flushbufs "$f"; fi; done
+    vmundo diff --json "$1" "${@:6}" | python3 /rig/scenarios/diff-covers "$2" "$3" "$4" 4096 "$5" || fail "vmundo diff $1 ${*:6}"
+}
 # count COMMAND PATTERN: lines of its output that match
 count() { $1 | grep -c -- "$2" || true; }
 # no_traces VG...: of branches in these groups, nothing is left: volumes, devices, mounts, mount points
@@ -174,15 +180,6 @@ extra = "console=hvc0 quiet panic=-1"
 disk = [ $disks]
 on_crash = "destroy"
 CFG
-}
-# quick_guest_cfg NAME DISK...: as guest_cfg, with a kernel that need not be unpacked: two thirds of the time of a start.
-quick_guest_cfg() {
-    guest_cfg "$@"
-    [ -f "$W/vmlinux" ] || python3 -c "
-import lzma
-d = open('/boot/guest', 'rb').read()
-open('$W/vmlinux', 'wb').write(d if d[:4] == b'\x7fELF' else lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(d[d.find(b'\xfd7zXZ\0'):]))"
-    sed -i "s,\"/boot/guest\",\"$W/vmlinux\"," "$W/$1.cfg"
 }
 # guest_open NAME: hold its console and wait until it obeys. Once after each start, before anything else reads there.
 guest_open() {
