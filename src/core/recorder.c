@@ -21,7 +21,7 @@
 #define LOOK_MS 200   /* how often it looks whether it is wanted */
 #define BUSY_MS 50    /* until the next try when somebody else works on the domain */
 #define RETRY_MS 5000 /* after something went wrong */
-#define SHARE 50      /* paused for one part of so many */
+#define SHARE 55      /* paused for one part of so many: a fiftieth, and a little less */
 #define SAY_LATE 1.5  /* when it is that many times what was asked for */
 
 static const struct attendant recorder = {"vmundo-recorder", "recorder.lock", "recorded"};
@@ -60,21 +60,23 @@ void recorder_read_note(const struct vmundo *v, const char *name, struct recorde
     AUTO_CLOSE int dir = -1;
     AUTO_FREE char *text = NULL;
     AUTO_JSON json_t *o = NULL;
+    uint64_t since_ms = 0;
     *ret = (struct recorder_note){0};
     if (!attendant_is_alive(v, &recorder, name) || context_domain_dir(v, name, false, &dir, NULL) < 0 ||
         sys_read_file(dir, NOTE_FILE, 65536, &text, NULL, NULL) < 0 || json_parse(text, NOTE_FILE, &o, NULL) < 0)
         return;
     json_opt_string(o, "note", &ret->text, NULL);
     json_opt_u64(o, "paused_us", 0, &ret->paused_us, NULL);
-    json_opt_u64(o, "for_us", 0, &ret->for_us, NULL);
+    json_opt_u64(o, "since_ms", 0, &since_ms, NULL);
+    ret->for_us = (sys_monotonic_ms() - since_ms) * 1000;
 }
 
 /* That it cannot be written is no reason to stop recording. */
 static void put_note(struct state *s, const char *note)
 {
     AUTO_CLOSE int dir = -1;
-    AUTO_JSON json_t *o = json_pack("{ss* sI sI}", "note", note, "paused_us", (json_int_t)s->paused_us, "for_us",
-                                    (json_int_t)(sys_monotonic_ms() - s->begun_ms) * 1000);
+    AUTO_JSON json_t *o = json_pack("{ss* sI sI}", "note", note, "paused_us", (json_int_t)s->paused_us, "since_ms",
+                                    (json_int_t)s->begun_ms);
     AUTO_FREE char *text = o ? json_text(o, NULL) : NULL;
     if (!str_eq(s->note, note)) {
         free(s->note);

@@ -30,6 +30,7 @@ struct recording {
     size_t n_sizes;
     bool made;          /* one was made */
     bool cleared;       /* none was, but old ones went, to make room */
+    bool waits;         /* for room */
     bool off;           /* there is nothing to record: it is off, or gone, or not to be recorded */
     uint64_t instance;  /* that was seen last */
     unsigned paused_us; /* how long the guest was paused for it, 0: none was made */

@@ -170,7 +170,7 @@ static int fit(struct recording *k, const struct operation *op, const struct sto
  */
 
 /* NULL: enough. A guest whose RAM file finds no room is lost, and after a checkpoint all of it may be written anew. */
-static char *why_no_room_for(const struct branch *b, uint64_t ram, struct vmundo_error *err)
+static char *why_no_room_for(const struct branch *b, uint64_t ram, bool paused, struct vmundo_error *err)
 {
     CLEANUP(branch_status_clear) struct branch_status s = {0};
     AUTO_FREE char *dir = str_printf(err, "%s", b->path);
@@ -186,18 +186,19 @@ static char *why_no_room_for(const struct branch *b, uint64_t ram, struct vmundo
     if (statvfs(dir, &fs) < 0)
         return NULL;
     uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize, need = (uint64_t)fs.f_blocks * fs.f_frsize / 20 + ram;
+    need += paused ? need / 8 : 0; /* not for every little that comes and goes */
     return room < need ? str_printf(err, "%s has %" PRIu64 " MiB free, and more checkpoints need %" PRIu64 " MiB", dir,
                                     room >> 20, need >> 20)
                        : NULL;
 }
 
-static char *why_no_room(const struct record *r, bool with_ram, struct vmundo_error *err)
+static char *why_no_room(const struct record *r, bool with_ram, bool paused, struct vmundo_error *err)
 {
     struct stat st;
     uint64_t ram = with_ram && stat(r->ram, &st) == 0 ? (uint64_t)st.st_size : 0;
     char *why = NULL;
     for (size_t i = 0; i < r->n_branches && !why; i++)
-        why = why_no_room_for(&r->branches[i], ram, err);
+        why = why_no_room_for(&r->branches[i], ram, paused, err);
     return why;
 }
 
@@ -269,8 +270,9 @@ static int take(struct recording *k, struct operation *op, const struct record *
         return error_nomem(err);
     if (choose(k, op, as, &rows, goes, err) < 0)
         return -1;
-    char *why = why_no_room(op->before, with_ram, &e);
+    char *why = why_no_room(op->before, with_ram, k->waits, &e);
     bool room = why == NULL;
+    k->waits = !room;
     if (!room && !make_room(k, &rows, why, goes))
         return 0;
     if ((room && plan_one(op, with_ram, err) < 0) || operation_give_up(op, &rows, goes, err) < 0 ||
