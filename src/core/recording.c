@@ -216,18 +216,6 @@ static int is_running(const struct operation *op, bool *ret, bool *ret_off, stru
     return 0;
 }
 
-static int plan_one(struct operation *op, bool with_ram, struct vmundo_error *err)
-{
-    if (checkpoint_plan(op->v, op->before, NULL, with_ram, &op->made, err) < 0)
-        return -1;
-    free(op->made.label);
-    op->made.label = NULL;
-    op->made.recorded = true;
-    op->after->counter = op->after->base = op->made.id;
-    op->pause_ms = PAUSE_MS;
-    return plan_preflight(&op->made.record, NULL, err);
-}
-
 /* goes: those that have to go. */
 static int choose(struct recording *k, const struct operation *op, const struct record *as,
                   const struct store_rows *rows, bool *goes, struct vmundo_error *err)
@@ -263,7 +251,7 @@ static int take(struct recording *k, struct operation *op, const struct record *
     CLEANUP(store_rows_clear) struct store_rows rows = {0};
     bool with_ram = !as->disks_only && op->before->ram && access(op->before->ram, F_OK) == 0;
     struct vmundo_error e = {0};
-    if (verbs_copy_before(op, err) < 0 || store_rows(op->v, op->name, &rows, err) < 0)
+    if (store_rows(op->v, op->name, &rows, err) < 0)
         return -1;
     AUTO_FREE bool *goes = calloc(rows.n + 1, sizeof(*goes));
     if (!goes)
@@ -273,10 +261,11 @@ static int take(struct recording *k, struct operation *op, const struct record *
     char *why = why_no_room(op->before, with_ram, k->waits, &e);
     bool room = why == NULL;
     k->waits = !room;
+    op->pause_ms = PAUSE_MS;
     if (!room && !make_room(k, &rows, why, goes))
         return 0;
-    if ((room && plan_one(op, with_ram, err) < 0) || operation_give_up(op, &rows, goes, err) < 0 ||
-        operation_execute(op, err) < 0)
+    if ((room ? verbs_plan_checkpoint(op, NULL, true, with_ram, err) : verbs_copy_before(op, err)) < 0 ||
+        operation_give_up(op, &rows, goes, err) < 0 || operation_execute(op, err) < 0)
         return -1;
     k->paused_us = op->ret_paused_us;
     k->made = room;
@@ -329,6 +318,13 @@ static int apply(const struct vmundo_record_options *o, struct record *r, struct
 static int check(const struct vmundo *v, const struct record *r, struct vmundo_error *err)
 {
     AUTO_CHECKPOINT struct checkpoint c = {0};
+    for (size_t i = 0; i < r->n_branches; i++)
+        if (!(r->branches[i].driver->flags & STORAGE_FROM_BRANCH))
+            return error_set(
+                err, VMUNDO_REFUSED,
+                "%s is on a branch of driver %s, which cannot be copied again and again: with its disks on XFS "
+                "or btrfs, or on thin volumes, it can be recorded",
+                r->name, r->branches[i].driver->name);
     for (size_t i = 0; r->keep_bytes && i < r->n_branches; i++)
         if (!r->branches[i].driver->changes)
             return error_set(err, VMUNDO_REFUSED,

@@ -233,6 +233,20 @@ static int check_label(struct vmundo *v, const char *name, const char *label, st
               : 0;
 }
 
+int verbs_plan_checkpoint(struct operation *op, const char *label, bool recorded, bool ram, struct vmundo_error *err)
+{
+    if (verbs_copy_before(op, err) < 0 || checkpoint_plan(op->v, op->before, label, ram, &op->made, err) < 0 ||
+        plan_preflight(&op->made.record, NULL, err) < 0)
+        return -1;
+    op->made.recorded = recorded;
+    if (recorded) {
+        free(op->made.label);
+        op->made.label = NULL;
+    }
+    op->after->counter = op->after->base = op->made.id;
+    return 0;
+}
+
 int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_checkpoint_options *o,
                       struct vmundo_error *err)
 {
@@ -240,10 +254,8 @@ int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_ch
     AUTO_OPERATION struct operation op = OPERATION_INIT;
     o = o ? o : &defaults;
     if (verbs_begin(&op, v, "checkpoint", name, err) < 0 || check_label(v, name, o->label, err) < 0 ||
-        verbs_copy_before(&op, err) < 0 || checkpoint_plan(v, op.before, o->label, o->ram, &op.made, err) < 0 ||
-        plan_preflight(&op.made.record, NULL, err) < 0)
+        verbs_plan_checkpoint(&op, o->label, false, o->ram, err) < 0)
         return -1;
-    op.after->counter = op.after->base = op.made.id;
     op.pause_ms = o->pause_ms;
     if (o->ret_label)
         snprintf(o->ret_label, VMUNDO_NAME_SIZE, "%s", op.made.label);

@@ -10,4 +10,7 @@ int verbs_begin(struct operation *op, struct vmundo *v, const char *verb, const 
 /* op->after: as op->before. */
 int verbs_copy_before(struct operation *op, struct vmundo_error *err);
 
+/* op->made and op->after: a checkpoint of op->before, which is named `label`, or recorded, or else named by its number. */
+int verbs_plan_checkpoint(struct operation *op, const char *label, bool recorded, bool ram, struct vmundo_error *err);
+
 #endif

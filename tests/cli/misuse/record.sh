@@ -12,6 +12,13 @@ refused 2 "takes a time like" record vm --every 0s
 refused 2 "size" record vm --space much
 refused 2 "goes alone" record vm --stop --every 1s
 refused 2 "exclude each other" record vm --ram --no-ram
+vmundo run -q -H null -m qcow2 "$cfg"
+baseline
+domains=$(vmundo list --json | tr -d ' \n')
+refused 5 "cannot be copied again and again" record vm
+refused 5 "cannot be copied again and again" record vm --once
+vmundo drop -q vm
+config "$name" "$memory" "$disk"
 vmundo run -q -H null --unprotected xvda "$cfg"
 baseline
 domains=$(vmundo list --json | tr -d ' \n')
