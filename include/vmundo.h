@@ -118,11 +118,13 @@ int vmundo_run(struct vmundo *v, const struct vmundo_run_options *options, struc
 
 struct vmundo_rollback_options {
     const char *checkpoint;      /* label of where to go back to; NULL: the origin */
-    int64_t to;                  /* not 0: the checkpoint made nearest to this time, milliseconds since the epoch */
+    int64_t to;                  /* not 0: the checkpoint made nearest to this time, milliseconds since the epoch;
+                                  * VMUNDO_NOT_FOUND when that is before the first or after the last */
     bool undo;                   /* to what the last rollback left behind */
     bool boot;                   /* of a checkpoint with RAM, take the disks only, and boot from them */
     bool forget;                 /* do not keep what is left behind: the rollback cannot be undone */
     bool off;                    /* do not start it again */
+    int64_t *ret_at;             /* not NULL: when the checkpoint that it went to was made, ms since the epoch; 0: the origin */
     bool *ret_running;           /* not NULL: does it run now? Not if the checkpoint was made of a domain that was off */
     int *ret_console;            /* as in vmundo_run_options */
 };
@@ -221,6 +223,8 @@ struct vmundo_domain {
     uint64_t used;               /* all branches together */
     int64_t pid;                 /* of the hypervisor process, 0: none */
     char *console_log;
+    char *recording;             /* "every 1 s", and of vmundo_status() more than that; NULL: it is not recorded */
+    double recording_paused;     /* share of the time for which that has paused the guest, 0 to 1; -1: unknown */
     struct vmundo_disk *disks;
     size_t n_disks;
 };
@@ -288,28 +292,62 @@ struct vmundo_names {
 int vmundo_fork(struct vmundo *v, const char *name, const struct vmundo_fork_options *options, struct vmundo_names *ret,
                 struct vmundo_error *err);
 void vmundo_names_free(struct vmundo_names *names);
+struct vmundo_record_options {
+    uint64_t every_ms;           /* a checkpoint so often; here and below 0: as it is, or else 1 s, */
+    uint64_t keep_ms;            /* kept so long at most; 10 min, */
+    uint64_t space;              /* bytes that all of them may take up; as much as there is */
+    bool no_ram, with_ram;       /* without the guest's RAM; or with it, where it is in a file, which is the default */
+    bool once;                   /* make one now, in that way, and change nothing else */
+    bool stop;                   /* record no longer; what is recorded stays */
+};
+/* Record the domain: as long as it runs, a process makes a checkpoint without a label of it again and again. It is one that
+ * vmundo_rollback() finds by its time. All of the last minute are kept, one of every ten seconds before that, one of every
+ * minute when they are older than ten. Where space gets scarce, the oldest go; when there are none left, recording is
+ * paused. That a domain is recorded outlives a stop, a rollback and a reboot. options may be NULL. Errors: VMUNDO_REFUSED as
+ * vmundo_checkpoint(), or space is bounded and cannot be measured; VMUNDO_CONFLICT stop: it is not recorded; once: it is off. */
+int vmundo_record(struct vmundo *v, const char *name, const struct vmundo_record_options *options,
+                  struct vmundo_error *err);
+
+struct vmundo_recorder_options {
+    const char *name;
+    int lock_fd;                 /* > 0: recorder.lock of the domain, locked already; it will be closed */
+    const volatile int *stop;    /* not NULL: return soon after it becomes non-zero */
+};
+/* What that process does, until the domain is off or not to be recorded any more. Errors: VMUNDO_CONFLICT another does. */
+int vmundo_recorder(struct vmundo *v, const struct vmundo_recorder_options *options, struct vmundo_error *err);
 
 /* A place in the tree of a domain. */
 struct vmundo_node {
     uint64_t id, parent;         /* parent 0: the origin */
-    char *label;                 /* NULL: what the last rollback left behind */
-    int64_t created;
+    char *label;                 /* NULL: recorded, or what the last rollback left behind */
+    uint64_t recorded;           /* so many recorded ones, each the only child of the one before: this is the newest; 0:
+                                  * it is not recorded */
+    int64_t created, created_ms; /* the same, in seconds and in milliseconds */
+    int64_t since;               /* when the oldest of them was made */
     char *state;                 /* "running", "off": what it goes back to */
     char *consistency;           /* "off", "paused" (one instant of all disks), "crash" (as after a power cut), "quiesced" */
     bool ram, pinned;
     bool current;                /* the domain's branches descend from it directly */
-    uint64_t used;               /* bytes that it has for itself */
+    uint64_t used;               /* bytes that it has for itself, or VMUNDO_UNKNOWN */
 };
+#define VMUNDO_UNKNOWN UINT64_MAX
 struct vmundo_tree {
-    struct vmundo_node *nodes;   /* parents before their children */
+    struct vmundo_node *nodes;   /* by id */
     size_t n_nodes;
     uint64_t current;            /* id of the checkpoint that the branches descend from; 0: the origin */
 };
-int vmundo_tree(struct vmundo *v, const char *name, struct vmundo_tree *ret, struct vmundo_error *err);
+struct vmundo_tree_options {
+    bool all;                    /* every recorded checkpoint is a node of its own */
+    bool sizes;                  /* fill in `used` even if there are more than 100 checkpoints, which takes long */
+};
+/* options may be NULL. */
+int vmundo_tree(struct vmundo *v, const char *name, const struct vmundo_tree_options *options, struct vmundo_tree *ret,
+                struct vmundo_error *err);
 void vmundo_tree_free(struct vmundo_tree *t);
 
 struct vmundo_prune_options {
     const char *const *labels;   /* NULL-terminated: these; or, with NULL, by the numbers below, any of which keeps one */
+    bool recorded;               /* all that are recorded; goes with labels and numbers, and alone */
     unsigned last, hourly, daily, weekly; /* keep the newest, and the newest of each of the latest so many hours, … */
 };
 /* Remove checkpoints; those made of them stay and become children of their parents. Pinned ones stay. *ret_n is how many

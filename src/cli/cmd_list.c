@@ -11,6 +11,7 @@ static const struct column columns[] = {
     {"hypervisor", COL_TEXT, offsetof(struct vmundo_domain, hypervisor), false},
     {"created", COL_TIME, offsetof(struct vmundo_domain, created), true},
     {"started", COL_AGE, offsetof(struct vmundo_domain, started), false},
+    {"recording", COL_TEXT, offsetof(struct vmundo_domain, recording), true},
     {"config", COL_TEXT, offsetof(struct vmundo_domain, config), false},
     {"detail", COL_TEXT, offsetof(struct vmundo_domain, detail), false},
     {0},

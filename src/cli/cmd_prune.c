@@ -5,6 +5,7 @@
 static struct vmundo_prune_options values;
 
 static const struct cli_option options[] = {
+    {"recorded", 0, NULL, OPT_FLAG, &values.recorded, "remove all recorded checkpoints", COMPLETE_NONE},
     {"keep-last", 0, "N", OPT_COUNT, &values.last, "keep the N newest", COMPLETE_NONE},
     {"keep-hourly", 0, "N", OPT_COUNT, &values.hourly, "and the newest of each of the latest N hours", COMPLETE_NONE},
     {"keep-daily", 0, "N", OPT_COUNT, &values.daily, "and the newest of each of the latest N days", COMPLETE_NONE},

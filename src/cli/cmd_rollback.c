@@ -21,7 +21,7 @@ static const struct cli_option options[] = {
 };
 
 /* "-90s", "-5m", "-2h", "-1d" */
-static bool parse_ago(const char *text, int64_t now, int64_t *ret)
+static bool parse_ago(const char *text, int64_t now_ms, int64_t *ret)
 {
     static const char units[] = "smhd";
     static const int64_t seconds[] = {1, 60, 3600, 86400};
@@ -32,7 +32,7 @@ static bool parse_ago(const char *text, int64_t now, int64_t *ret)
     const char *unit = *end ? strchr(units, *end) : units;
     if (!unit || (*end && end[1]) || n > 1000000000)
         return false;
-    *ret = (now - (int64_t)n * seconds[unit - units]) * 1000;
+    *ret = now_ms - (int64_t)n * seconds[unit - units] * 1000;
     return true;
 }
 
@@ -57,25 +57,41 @@ static bool parse_clock(const char *text, int64_t now, int64_t *ret)
 
 static int parse_time(const char *text, int64_t *ret, struct vmundo_error *err)
 {
-    int64_t now = time(NULL);
-    if (parse_ago(text, now, ret) || parse_clock(text, now, ret))
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (parse_ago(text, now.tv_sec * 1000 + now.tv_nsec / 1000000, ret) || parse_clock(text, now.tv_sec, ret))
         return 0;
     return cli_error(err, VMUNDO_USAGE, "'%.40s' is not a time: -30s, -5m, -2h, 14:03:22 or '2026-01-31 14:03:22'",
                      text);
+}
+
+/* Whoever asked for a time wants to know which one there was. */
+static const char *describe(int64_t at_ms, bool running)
+{
+    static char text[96];
+    char clock[32] = "";
+    struct tm t;
+    time_t at = (time_t)(at_ms / 1000);
+    if (to && localtime_r(&at, &t))
+        strftime(clock, sizeof(clock), " to %Y-%m-%d %H:%M:%S", &t);
+    snprintf(text, sizeof(text), "rolled back%s, %s", clock, running ? "runs on fresh branches" : "off");
+    return text;
 }
 
 static int run(struct cli *c, struct vmundo_error *err)
 {
     int console = -1;
     bool running = false;
+    int64_t at = 0;
     values.checkpoint = c->n_args > 1 ? c->args[1] : NULL;
     values.ret_console = attach ? &console : NULL;
     values.ret_running = &running;
+    values.ret_at = &at;
     if (to && parse_time(to, &values.to, err) < 0)
         return -1;
     if (vmundo_rollback(c->v, c->args[0], &values, err) < 0)
         return -1;
-    report_result(c, c->args[0], running ? "rolled back, runs on fresh branches" : "rolled back, off");
+    report_result(c, c->args[0], describe(at, running));
     return console >= 0 ? console_attach(console, c->args[0], err) : 0;
 }
 

@@ -16,6 +16,8 @@ static const struct column fields[] = {
     {"created", COL_TIME, offsetof(struct vmundo_domain, created), false},
     {"started", COL_TIME, offsetof(struct vmundo_domain, started), false},
     {"used", COL_SIZE, offsetof(struct vmundo_domain, used), false},
+    {"recording", COL_TEXT, offsetof(struct vmundo_domain, recording), false},
+    {"recording_paused", COL_BAR, offsetof(struct vmundo_domain, recording_paused), true},
     {"pid", COL_NUMBER, offsetof(struct vmundo_domain, pid), true},
     {"console_log", COL_TEXT, offsetof(struct vmundo_domain, console_log), false},
     {0},

@@ -36,7 +36,8 @@ void print_escaped(FILE *to, const char *text)
     }
 }
 
-/* ---- JSON ----------------------------------------------------------------------------------------------------------- */
+/* ---- JSON -----------------------------------------------------------------------------------------------------------
+ */
 
 static int depth;
 static bool need_comma;
@@ -127,7 +128,8 @@ void json_put_bool(const struct cli *c, const char *key, bool b)
     fputs(b ? "true" : "false", stdout);
 }
 
-/* ---- values --------------------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------------------------------
+ */
 
 static double number_of(const struct column *k, const void *row)
 {
@@ -143,6 +145,13 @@ static double number_of(const struct column *k, const void *row)
     default:
         return (double)*(const int64_t *)at;
     }
+}
+
+static bool is_unknown(const struct column *k, const void *row)
+{
+    const char *at = (const char *)row + k->offset;
+    return k->type == COL_SIZE ? *(const uint64_t *)at == VMUNDO_UNKNOWN
+                               : k->type == COL_BAR && *(const double *)at < 0;
 }
 
 static void format_size(char *buf, size_t size, double bytes)
@@ -202,6 +211,8 @@ static const char *text_of(const struct column *k, const void *row, char *buf, s
         snprintf(buf, size, "%.0f", n);
         return buf;
     case COL_SIZE:
+        if (is_unknown(k, row))
+            return "-";
         format_size(buf, size, n);
         return buf;
     case COL_BAR:
@@ -227,14 +238,15 @@ static void put_json_members(const struct cli *c, const struct column *columns, 
             json_put_text(c, k->key, *(char *const *)((const char *)row + k->offset));
         else if (k->type == COL_BOOL)
             json_put_bool(c, k->key, number_of(k, row) != 0);
-        else if (k->type == COL_BAR && number_of(k, row) < 0)
+        else if (is_unknown(k, row))
             json_put_null(c, k->key);
         else
             json_put_number(c, k->key, number_of(k, row));
     }
 }
 
-/* ---- tables --------------------------------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------------------------------
+ */
 
 static void print_title(const char *key)
 {

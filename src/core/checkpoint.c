@@ -38,9 +38,9 @@ int checkpoint_to_text(const struct checkpoint *c, char **ret, struct vmundo_err
     if (record_to_text(&c->record, &record, err) < 0)
         return -1;
     AUTO_JSON json_t *o =
-        json_pack("{sI sI ss* sI sb ss ss* ss}", "id", (json_int_t)c->id, "parent", (json_int_t)c->parent, "label",
-                  c->label, "created_ms", (json_int_t)c->created_ms, "pinned", c->pinned, "consistency", c->consistency,
-                  "saved", c->saved, "record", record);
+        json_pack("{sI sI ss* sI sb sb ss ss* ss}", "id", (json_int_t)c->id, "parent", (json_int_t)c->parent, "label",
+                  c->label, "created_ms", (json_int_t)c->created_ms, "pinned", c->pinned, "recorded", c->recorded,
+                  "consistency", c->consistency, "saved", c->saved, "record", record);
     if (!o)
         return error_nomem(err);
     char *text = json_text(o, err);
@@ -64,25 +64,15 @@ int checkpoint_from_text(const char *text, struct checkpoint *ret, struct vmundo
         return -1;
     c.created_ms = (int64_t)created;
     c.pinned = json_opt_bool(o, "pinned", false);
+    c.recorded = json_opt_bool(o, "recorded", false);
     *ret = c;
     c = (struct checkpoint){0};
     return 0;
 }
 
-const struct checkpoint *checkpoints_find(const struct checkpoints *all, const char *label)
+const char *checkpoint_name(const struct checkpoint *c)
 {
-    for (size_t i = 0; i < all->n; i++)
-        if (all->items[i].label && str_eq(all->items[i].label, label))
-            return &all->items[i];
-    return NULL;
-}
-
-const struct checkpoint *checkpoints_by_id(const struct checkpoints *all, uint64_t id)
-{
-    for (size_t i = 0; i < all->n; i++)
-        if (all->items[i].id == id)
-            return &all->items[i];
-    return NULL;
+    return c->label ? c->label : c->recorded ? "(recorded)" : "left by the rollback before";
 }
 
 /* ---- making one up --------------------------------------------------------------------------------------------------
@@ -247,6 +237,10 @@ int checkpoint_apply(const struct checkpoint *c, bool ram, struct record *r, str
     now.keep_reserve = r->keep_reserve;
     now.reserve = now.reserve_instance = 0;
     base_on_own(&now);
+    now.every_ms = r->every_ms; /* recording is of the domain, not of a state of it */
+    now.keep_ms = r->keep_ms;
+    now.keep_bytes = r->keep_bytes;
+    now.disks_only = r->disks_only;
     record_forget_ram(&now);
     record_clear(r);
     *r = now;
@@ -304,7 +298,7 @@ int checkpoint_remove(const struct vmundo *v, const struct checkpoint *c, const 
     return remove_files(v, c, err);
 }
 
-int checkpoint_write_mark(const struct vmundo *v, const struct checkpoint *c, struct vmundo_error *err)
+int checkpoint_write_mark(const struct vmundo *v, const struct checkpoint *c, bool durable, struct vmundo_error *err)
 {
     AUTO_CLOSE int dir = -1;
     AUTO_FREE char *text = NULL;
@@ -312,5 +306,6 @@ int checkpoint_write_mark(const struct vmundo *v, const struct checkpoint *c, st
     snprintf(name, sizeof(name), "%" PRIu64 ".json", c->id);
     if (checkpoint_to_text(c, &text, err) < 0 || checkpoint_open_folder(v, c->record.name, true, &dir, err) < 0)
         return -1;
-    return sys_write_file(dir, name, text, strlen(text), err);
+    return durable ? sys_write_file(dir, name, text, strlen(text), err)
+                   : sys_put_file(dir, name, text, strlen(text), err);
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * checkpoint.h: a state of a domain that can be gone back to. It is the record of the domain as it was, with its branches
- * replaced by copies that nobody writes to, and what else there is to know: what it descends from, its name, its RAM.
+ * checkpoint.h: a state of a domain that can be gone back to. It is the record of the domain as it was, with its
+ * branches replaced by copies that nobody writes to, and what else there is to know: what it descends from, its name,
+ * its RAM.
  *
  * Its id is the generation of its branches, so their names follow from it like those of any branch. The tree is made of
- * ids: each checkpoint has a parent, and a domain's record a base, the checkpoint that its branches descend from; 0 is the
- * origin. Branches do not depend on what they were made from, so that any checkpoint can go at any time.
+ * ids: each checkpoint has a parent, and a domain's record a base, the checkpoint that its branches descend from; 0 is
+ * the origin. Branches do not depend on what they were made from, so that any checkpoint can go at any time.
  */
 #ifndef CORE_CHECKPOINT_H
 #define CORE_CHECKPOINT_H
@@ -15,12 +16,13 @@
 
 struct checkpoint {
     uint64_t id, parent;
-    char *label;             /* NULL: what a rollback left behind */
+    char *label;   /* NULL: recorded, or what a rollback left behind */
+    bool recorded; /* made by recording (recorder.h): it has no label, and goes when its time has come */
     int64_t created_ms;
-    bool pinned;             /* goes only when its domain goes */
-    char *consistency;       /* "off", "paused", "crash", or "quiesced" */
-    char *saved;             /* file with the guest's devices (hyper.h, save); NULL: without RAM */
-    struct record record;    /* as it was then; branches are the copies, ram the copy of its RAM file */
+    bool pinned;          /* goes only when its domain goes */
+    char *consistency;    /* "off", "paused", "crash", or "quiesced" */
+    char *saved;          /* file with the guest's devices (hyper.h, save); NULL: without RAM */
+    struct record record; /* as it was then; branches are the copies, ram the copy of its RAM file */
 };
 
 struct checkpoints {
@@ -65,11 +67,11 @@ int checkpoint_remove(const struct vmundo *v, const struct checkpoint *c, const 
 /* domains/NAME/checkpoints, where saved and the marks are. */
 int checkpoint_open_folder(const struct vmundo *v, const char *domain, bool create, int *ret, struct vmundo_error *err);
 
-/* The mark from which a lost database is rebuilt: domains/NAME/checkpoints/ID.json. */
-int checkpoint_write_mark(const struct vmundo *v, const struct checkpoint *c, struct vmundo_error *err);
+/* The mark from which a lost database is rebuilt: domains/NAME/checkpoints/ID.json. Not durable: when the database is lost
+ * in a power cut, it may be, too. */
+int checkpoint_write_mark(const struct vmundo *v, const struct checkpoint *c, bool durable, struct vmundo_error *err);
 
-/* By label, or NULL. */
-const struct checkpoint *checkpoints_find(const struct checkpoints *all, const char *label);
-const struct checkpoint *checkpoints_by_id(const struct checkpoints *all, uint64_t id);
+/* For messages: its label, or what it is instead. */
+const char *checkpoint_name(const struct checkpoint *c);
 
 #endif

@@ -51,16 +51,22 @@ static int compare_disk(const struct record *r, const struct record_disk *d, con
     return str_copy(d->vdev, &ret->vdev, err) < 0 ? -1 : copy_ranges(&ranges, ret, err);
 }
 
-static int find_state(const char *name, const struct checkpoints *all, const char *label, const struct record **ret,
-                      struct vmundo_error *err)
+/* label NULL: *ret stays as it is. */
+static int find_state(struct vmundo *v, const char *name, const char *label, struct checkpoint *c,
+                      const struct record **ret, struct vmundo_error *err)
 {
-    const struct checkpoint *c = label ? checkpoints_find(all, label) : NULL;
-    if (label && !c)
+    uint64_t id = 0;
+    if (!label)
+        return 0;
+    if (store_find_checkpoint(v, name, label, &id, err) < 0)
+        return -1;
+    if (!id)
         return error_set(err, VMUNDO_NOT_FOUND,
                          "%s has no checkpoint '%.63s': 'vmundo tree %s' shows those that there are", name, label,
                          name);
-    if (c)
-        *ret = &c->record;
+    if (store_checkpoint(v, name, id, c, err) < 0)
+        return -1;
+    *ret = &c->record;
     return 0;
 }
 
@@ -68,11 +74,11 @@ int vmundo_diff(struct vmundo *v, const char *name, const char *from, const char
                 struct vmundo_error *err)
 {
     CLEANUP(record_clear) struct record now = {0};
-    AUTO_CHECKPOINTS struct checkpoints all = {0};
+    AUTO_CHECKPOINT struct checkpoint first = {0}, second = {0};
     CLEANUP(vmundo_diff_free) struct vmundo_diff d = {0};
     const struct record *r = &now, *since = NULL;
-    if (store_get_record(v, name, &now, err) < 0 || store_checkpoints(v, name, &all, err) < 0 ||
-        find_state(name, &all, from, &since, err) < 0 || find_state(name, &all, to, &r, err) < 0)
+    if (store_get_record(v, name, &now, err) < 0 || find_state(v, name, from, &first, &since, err) < 0 ||
+        find_state(v, name, to, &second, &r, err) < 0)
         return -1;
     d.disks = calloc(r->n_disks + 1, sizeof(*d.disks));
     if (!d.disks)

@@ -4,13 +4,16 @@
  */
 #include "core/lock.h"
 
+#include "core/store.h"
 #include "util/str.h"
 #include "util/sys.h"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+
 
 /* The file may have been removed between open and flock: then the lock is on nothing. */
 static bool still_there(int dirfd, const char *name, int fd)
@@ -37,8 +40,9 @@ static int try_lock(int dirfd, const char *name, int how, int *ret_fd)
     }
 }
 
-/* What nobody has asked for ("reserve") makes others wait no longer than this, instead of being in their way; and it
- * waits for others. */
+/* What nobody has asked for ("reserve", and the recorder, which has the lock for a moment every second) makes others wait no
+ * longer than this, instead of being in their way; and a reserve waits for others. */
+#define RECORDING_WAIT_MS 10000u
 #define RESERVE_WAIT_MS 5000u
 #define SHARED_WAIT_MS 5000u
 
@@ -81,14 +85,22 @@ static int lock_take(const struct vmundo *v, const char *name, int how, const ch
     return 1;
 }
 
+/* How long a command waits for that holder of a domain's lock, milliseconds. */
+static uint64_t how_long(const char *holder, const char *verb)
+{
+    if (str_has_prefix(holder, STORE_RECORDING " "))
+        return str_eq(verb, STORE_RECORDING) ? 0 : RECORDING_WAIT_MS;
+    return str_has_prefix(holder, "reserve ") || str_eq(verb, "reserve") ? RESERVE_WAIT_MS : 0;
+}
+
 int lock_domain(const struct vmundo *v, const char *name, const char *verb, struct lock *ret, struct vmundo_error *err)
 {
     char holder[160];
+    uint64_t begun = sys_monotonic_ms();
     int r = 0;
-    for (uint64_t deadline = sys_monotonic_ms() + RESERVE_WAIT_MS;; usleep(1000)) {
+    for (;; usleep(1000)) {
         r = lock_take(v, name, LOCK_EX, verb, ret, holder, sizeof(holder), err);
-        bool busy = r == 0 && (str_has_prefix(holder, "reserve ") || str_eq(verb, "reserve"));
-        if (!busy || sys_monotonic_ms() > deadline)
+        if (r != 0 || sys_monotonic_ms() - begun >= how_long(holder, verb))
             break;
     }
     if (r == 0)
@@ -129,8 +141,8 @@ int lock_pools(const struct vmundo *v, const char *verb, struct lock *ret, struc
     char holder[160];
     int r = lock_take(v, ".pools", LOCK_EX, verb, ret, holder, sizeof(holder), err);
     if (r == 0)
-        return error_set(err, VMUNDO_CONFLICT, "pools are being worked on by '%s': wait for that to end, then try again",
-                         holder);
+        return error_set(err, VMUNDO_CONFLICT,
+                         "pools are being worked on by '%s': wait for that to end, then try again", holder);
     return r < 0 ? -1 : 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * operation.c: the engine; operation.h explains it. In chronological order: begin, the list of actions, PREPARE, SWITCH,
- * COMMIT, CLEAN, and then the two ways that lead out of an interrupted operation.
+ * operation.c: the engine; operation.h explains it. In chronological order: begin, the list of actions, PREPARE,
+ * SWITCH, COMMIT, CLEAN, and then the two ways that lead out of an interrupted operation.
  */
 #include "core/operation.h"
 
@@ -9,6 +9,7 @@
 #include "core/instance.h"
 #include "core/keep.h"
 #include "core/plan.h"
+#include "core/recorder.h"
 #include "core/reserve.h"
 #include "core/snapshot.h"
 #include "util/cleanup.h"
@@ -39,11 +40,14 @@ void operation_clear(struct operation *op)
     checkpoint_clear(&op->made);
     checkpoints_clear(&op->gone);
     free(op->to);
+    free(op->moved);
+    op->moved = NULL;
     store_operation_clear(&op->journal);
     lock_release(&op->lock);
 }
 
-/* ---- what an operation is made of, read off its two records --------------------------------------------------------- */
+/* ---- what an operation is made of, read off its two records ---------------------------------------------------------
+ */
 
 /* The instance that only after has: it is to be started. */
 static const struct record *starting(const struct operation *op)
@@ -71,12 +75,19 @@ static bool is_left_behind(const struct operation *op, size_t i)
     return op->made.id && record_has_branch(&op->made.record, op->before->branches[i].path);
 }
 
+/* The checkpoint that comes into being is a copy, not what a rollback leaves behind. */
+static bool takes_snapshot(const struct operation *op)
+{
+    return op->made.id && (op->made.label || op->made.recorded);
+}
+
 static struct mark mark_of(const struct operation *op, const struct record *r)
 {
     return (struct mark){.store = op->v->store_id, .domain = r->name, .generation = r->generation};
 }
 
-/* ---- PLAN ----------------------------------------------------------------------------------------------------------- */
+/* ---- PLAN -----------------------------------------------------------------------------------------------------------
+ */
 
 static int load_record(const char *text, struct record **ret, struct vmundo_error *err)
 {
@@ -131,6 +142,44 @@ int operation_begin(struct operation *op, struct vmundo *v, const char *verb, co
     return load_record(text, &op->before, err) < 0 ? error_wrap(err, "%s", name) : 0;
 }
 
+static int compare_row(const void *key, const void *row)
+{
+    uint64_t id = *(const uint64_t *)key, other = ((const struct store_row *)row)->id;
+    return id < other ? -1 : id > other;
+}
+
+/* The nearest one on the way to the origin that stays, or 0. */
+static uint64_t staying(const struct store_rows *rows, const bool *goes, uint64_t id)
+{
+    for (;;) {
+        const struct store_row *row = bsearch(&id, rows->items, rows->n, sizeof(*rows->items), compare_row);
+        if (!row || !goes[row - rows->items])
+            return id;
+        id = row->parent;
+    }
+}
+
+int operation_give_up(struct operation *op, const struct store_rows *rows, const bool *goes, struct vmundo_error *err)
+{
+    op->gone.items = calloc(rows->n + 1, sizeof(*op->gone.items));
+    op->moved = calloc(rows->n + 1, sizeof(*op->moved));
+    if (!op->gone.items || !op->moved)
+        return error_nomem(err);
+    for (size_t i = 0; i < rows->n; i++) {
+        const struct store_row *row = &rows->items[i];
+        uint64_t parent = staying(rows, goes, row->parent);
+        if (goes[i] && store_checkpoint(op->v, op->name, row->id, &op->gone.items[op->gone.n], err) < 0)
+            return -1;
+        op->gone.n += goes[i];
+        if (!goes[i] && parent != row->parent)
+            op->moved[op->n_moved++] = (struct store_move){row->id, parent};
+    }
+    op->made.parent = staying(rows, goes, op->made.parent);
+    if (op->after)
+        op->after->base = staying(rows, goes, op->after->base);
+    return 0;
+}
+
 PRINTF_LIKE(2, 3) static void action(const struct operation *op, const char *fmt, ...)
 {
     char text[2048];
@@ -151,8 +200,9 @@ static void report_actions(const struct operation *op)
         if (only_in(a, i, b))
             action(op, "make the %s branch %s of %s", a->branches[i].driver->name, a->branches[i].path,
                    a->branches[i].origin);
-    if (op->made.id && op->made.label)
-        action(op, "make the checkpoint %s of %s%s", op->made.label, op->name, op->made.saved ? ", with its RAM" : "");
+    if (takes_snapshot(op))
+        action(op, "make the checkpoint %s of %s%s", op->made.label ? op->made.label : "(recorded)", op->name,
+               op->made.saved ? ", with its RAM" : "");
     if (ending(op) && b->running)
         action(op, op->shut_down ? "shut down %s" : "power off %s", op->name);
     if (starting(op))
@@ -168,19 +218,20 @@ static void report_actions(const struct operation *op)
             action(op, is_left_behind(op, i) ? "leave the branch %s for --undo" : "remove the branch %s",
                    b->branches[i].path);
     for (size_t i = 0; i < op->gone.n; i++)
-        action(op, "remove the checkpoint %s", op->gone.items[i].label ? op->gone.items[i].label : "left by the rollback before");
+        action(op, "remove the checkpoint %s", checkpoint_name(&op->gone.items[i]));
     if (!a)
         action(op, "forget %s", op->name);
 }
 
-/* ---- PREPARE -------------------------------------------------------------------------------------------------------- */
+/* ---- PREPARE --------------------------------------------------------------------------------------------------------
+ */
 
 /* What the records do not say. */
 static int save_options(const struct operation *op, char **ret, struct vmundo_error *err)
 {
-    json_t *gone = json_array();
-    AUTO_JSON json_t *o =
-        json_pack("{sb sb so ss*}", "keep", op->keep, "old_first", op->old_first, "gone", gone, "to", op->to);
+    json_t *gone = json_array(), *moved = json_array();
+    AUTO_JSON json_t *o = json_pack("{sb sb so so ss*}", "keep", op->keep, "old_first", op->old_first, "gone", gone, "moved",
+                                    moved, "to", op->to);
     AUTO_FREE char *made = NULL;
     if (!o)
         return error_nomem(err);
@@ -195,6 +246,10 @@ static int save_options(const struct operation *op, char **ret, struct vmundo_er
         if (json_array_append_new(gone, json_string(text)) < 0)
             return error_nomem(err);
     }
+    for (size_t i = 0; i < op->n_moved; i++)
+        if (json_array_append_new(moved,
+                                  json_pack("[II]", (json_int_t)op->moved[i].id, (json_int_t)op->moved[i].parent)) < 0)
+            return error_nomem(err);
     char *text = json_text(o, err);
     if (!text)
         return -1;
@@ -215,6 +270,20 @@ static int load_gone(const json_t *array, struct checkpoints *ret, struct vmundo
     return 0;
 }
 
+static int load_moved(const json_t *array, struct operation *op, struct vmundo_error *err)
+{
+    op->moved = calloc(json_array_size(array) + 1, sizeof(*op->moved));
+    if (!op->moved)
+        return error_nomem(err);
+    for (; op->n_moved < json_array_size(array); op->n_moved++) {
+        json_int_t id, parent;
+        if (json_unpack(json_array_get(array, op->n_moved), "[II]", &id, &parent) < 0)
+            return error_set(err, VMUNDO_FAILED, "the journal entry is damaged");
+        op->moved[op->n_moved] = (struct store_move){(uint64_t)id, (uint64_t)parent};
+    }
+    return 0;
+}
+
 static int load_options(struct operation *op, struct vmundo_error *err)
 {
     AUTO_JSON json_t *o = NULL;
@@ -226,7 +295,8 @@ static int load_options(struct operation *op, struct vmundo_error *err)
     if (json_opt_string(o, "to", &op->to, err) < 0 || json_opt_string(o, "made", &made, err) < 0 ||
         (made && checkpoint_from_text(made, &op->made, err) < 0))
         return -1;
-    return load_gone(json_object_get(o, "gone"), &op->gone, err);
+    return load_gone(json_object_get(o, "gone"), &op->gone, err) < 0 ? -1
+                                                                     : load_moved(json_object_get(o, "moved"), op, err);
 }
 
 static int write_journal(struct operation *op, struct vmundo_error *err)
@@ -235,8 +305,7 @@ static int write_journal(struct operation *op, struct vmundo_error *err)
     j->stage = STAGE_PREPARE;
     if (str_copy(op->name, &j->domain, err) < 0 || str_copy(op->verb, &j->verb, err) < 0 ||
         (op->before && record_to_text(op->before, &j->before, err) < 0) ||
-        (op->after && record_to_text(op->after, &j->after, err) < 0) ||
-        save_options(op, &j->options, err) < 0)
+        (op->after && record_to_text(op->after, &j->after, err) < 0) || save_options(op, &j->options, err) < 0)
         return -1;
     return store_begin(op->v, j, err);
 }
@@ -298,8 +367,8 @@ static int shut_down(struct operation *op, struct vmundo_error *err)
     if (off || op->force)
         return 0;
     return error_set(err, VMUNDO_FAILED,
-                     "%s did not power off within %u s: give it longer with --timeout, or end it with --force", op->name,
-                     op->timeout_ms / 1000);
+                     "%s did not power off within %u s: give it longer with --timeout, or end it with --force",
+                     op->name, op->timeout_ms / 1000);
 }
 
 /* Can the new instance be built while the old one runs? Not where both would write to one disk. */
@@ -360,10 +429,11 @@ static int build(struct operation *op, struct vmundo_error *err)
         return snapshot_adopt(op, err) < 0 ? -1 : prepare(op, err);
     if (prepare(op, err) < 0)
         return -1;
-    return op->made.id && op->made.label ? snapshot_take(op, err) : 0;
+    return takes_snapshot(op) ? snapshot_take(op, err) : 0;
 }
 
-/* ---- SWITCH --------------------------------------------------------------------------------------------------------- */
+/* ---- SWITCH ---------------------------------------------------------------------------------------------------------
+ */
 
 /* The point of no return: from here on the operation is finished, not undone. */
 static int switch_over(struct operation *op, struct vmundo_error *err)
@@ -382,6 +452,8 @@ static int switch_over(struct operation *op, struct vmundo_error *err)
     j->stage = STAGE_SWITCH;
     j->made = op->made.id ? &op->made : NULL;
     j->gone = &op->gone;
+    j->moved = op->moved;
+    j->n_moved = op->n_moved;
     return store_switched(op->v, j, op->after, err);
 }
 
@@ -422,11 +494,13 @@ static int start_new(struct operation *op, const struct record *a, struct vmundo
         return -1;
     context_stage(op->v, op->name, "RUN");
     guard_spawn(op->v, a);
+    recorder_spawn(op->v, a);
     return 0;
 }
 
-/* Destroying the old instance takes time that nobody needs to wait for: where PREPARE has built the new one beside it, and
- * the driver can, it only steps aside, and is destroyed when the new one runs. false: it is to be destroyed first. */
+/* Destroying the old instance takes time that nobody needs to wait for: where PREPARE has built the new one beside it,
+ * and the driver can, it only steps aside, and is destroyed when the new one runs. false: it is to be destroyed first.
+ */
 static bool make_way(const struct operation *op, const struct record *old, const struct record *new)
 {
     AUTO_INSTANCE struct instance_ctx o = {0}, n = {0};
@@ -437,27 +511,44 @@ static bool make_way(const struct operation *op, const struct record *old, const
     return s.power == HYPER_PAUSED && !s.ended && hyper_step_aside(&o.i, NULL) == 0;
 }
 
-/* Where there is no room for two branches at once: the old ones go, then the new ones are made. The origin is safe either
- * way, but until the new ones stand there is none. */
+/* Where there is no room for two branches at once: the old ones go, then the new ones are made. The origin is safe
+ * either way, but until the new ones stand there is none. */
 static int replace_branches(struct operation *op, struct vmundo_error *err)
 {
     return remove_old(op, err) < 0 ? -1 : make_branches(op, err);
 }
 
-/* The mark from which the database can be rebuilt. */
+/* The marks of those that have another parent now. */
+static int write_moved_marks(const struct operation *op, struct vmundo_error *err)
+{
+    for (size_t i = 0; i < op->n_moved; i++) {
+        AUTO_CHECKPOINT struct checkpoint c = {0};
+        if (store_checkpoint(op->v, op->name, op->moved[i].id, &c, err) < 0 ||
+            checkpoint_write_mark(op->v, &c, !c.recorded, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The marks from which the database can be rebuilt. What recording changes in a record follows from the checkpoints. */
 static int write_mark(const struct operation *op, struct vmundo_error *err)
 {
     AUTO_CLOSE int dir = -1;
     AUTO_FREE char *text = NULL;
     if (!op->after)
         return 0;
+    if (op->made.id && checkpoint_write_mark(op->v, &op->made, !op->made.recorded, err) < 0)
+        return -1;
+    if (str_eq(op->verb, STORE_RECORDING))
+        return write_moved_marks(op, err);
     if (record_to_text(op->after, &text, err) < 0 || context_domain_dir(op->v, op->name, true, &dir, err) < 0 ||
         sys_write_file(dir, "record.json", text, strlen(text), err) < 0)
         return -1;
-    return op->made.id ? checkpoint_write_mark(op->v, &op->made, err) : 0;
+    return write_moved_marks(op, err);
 }
 
-/* ---- COMMIT --------------------------------------------------------------------------------------------------------- */
+/* ---- COMMIT ---------------------------------------------------------------------------------------------------------
+ */
 
 struct keep_progress {
     const struct operation *op;
@@ -470,7 +561,8 @@ static void tell_progress(void *data, uint64_t done, uint64_t total)
     context_progress(k->op->v, k->op->name, k->origin, done, total);
 }
 
-/* That all is merged is noted in the journal before CLEAN begins: a branch that is gone cannot be asked whether it was. */
+/* That all is merged is noted in the journal before CLEAN begins: a branch that is gone cannot be asked whether it was.
+ */
 static int commit(struct operation *op, struct vmundo_error *err)
 {
     if (op->journal.stage >= STAGE_CLEAN)
@@ -488,7 +580,8 @@ static int commit(struct operation *op, struct vmundo_error *err)
     return store_switched(op->v, &op->journal, NULL, err);
 }
 
-/* ---- CLEAN ---------------------------------------------------------------------------------------------------------- */
+/* ---- CLEAN ----------------------------------------------------------------------------------------------------------
+ */
 
 static int remove_domain_dir(const struct operation *op, struct vmundo_error *err)
 {
@@ -513,7 +606,8 @@ static int clean(struct operation *op, const char *outcome, struct vmundo_error 
     return store_finish(op->v, &op->journal, op->after, outcome, NULL, err);
 }
 
-/* ---- the two ways out ------------------------------------------------------------------------------------------------- */
+/* ---- the two ways out
+ * ------------------------------------------------------------------------------------------------- */
 
 /* The switch is made but the new instance does not start: the domain is then off, on its new branches, rather than
  * stuck in an operation that can never end. */
@@ -541,8 +635,10 @@ int operation_finish(struct operation *op, const char *outcome, struct vmundo_er
         return error_wrap(err, "%s: %s is not finished ('vmundo recover' will try again)", op->name, op->verb);
     }
     if (start.code)
-        return error_set(err, VMUNDO_FAILED, "%s: the new branches stand, but it is off, since it could not be started: "
-                         "%s", op->name, start.msg);
+        return error_set(err, VMUNDO_FAILED,
+                         "%s: the new branches stand, but it is off, since it could not be started: "
+                         "%s",
+                         op->name, start.msg);
     return 0;
 }
 
@@ -585,7 +681,8 @@ int operation_load(struct operation *op, struct vmundo *v, struct store_operatio
     *entry = (struct store_operation){0};
     op->verb = op->journal.verb;
     op->name = op->journal.domain;
-    return load_options(op, err) < 0 || load_record(op->journal.before, &op->before, err) < 0 || load_record(op->journal.after, &op->after, err) < 0
+    return load_options(op, err) < 0 || load_record(op->journal.before, &op->before, err) < 0 ||
+                   load_record(op->journal.after, &op->after, err) < 0
                ? -1
                : 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * operation.h: the engine. Every changing command is one operation: the step from the record of a domain *before* to the
- * record *after* (either may be missing: run has no before, drop and keep have no after). A command decides what after
- * looks like (verbs.c) and the engine does the rest, the same way for all of them:
+ * operation.h: the engine. Every changing command is one operation: the step from the record of a domain *before* to
+ * the record *after* (either may be missing: run has no before, drop and keep have no after). A command decides what
+ * after looks like (verbs.c) and the engine does the rest, the same way for all of them:
  *
  *     PLAN      locks, checks, and the list of actions; a dry run ends here
  *     PREPARE   journal entry; branches that only after has are made; the new instance is started, paused
@@ -28,15 +28,23 @@
 #include "core/store.h"
 
 enum stage {
-    STAGE_PLAN, STAGE_PREPARE, STAGE_QUIESCE, STAGE_PAUSE, STAGE_SNAPSHOT, STAGE_RESUME, STAGE_THAW, STAGE_SWITCH,
-    STAGE_COMMIT, STAGE_CLEAN,
+    STAGE_PLAN,
+    STAGE_PREPARE,
+    STAGE_QUIESCE,
+    STAGE_PAUSE,
+    STAGE_SNAPSHOT,
+    STAGE_RESUME,
+    STAGE_THAW,
+    STAGE_SWITCH,
+    STAGE_COMMIT,
+    STAGE_CLEAN,
 };
 const char *stage_name(enum stage s);
 
 struct operation {
     struct vmundo *v;
     const char *verb;
-    const char *name;        /* of the domain, borrowed */
+    const char *name; /* of the domain, borrowed */
     struct lock lock;
     struct record *before, *after; /* owned; NULL: no such domain */
     struct checkpoint made;  /* a checkpoint that comes into being; id 0: none. Its branches are copies of before's,
@@ -46,6 +54,8 @@ struct operation {
     const struct checkpoint *like; /* of a reserve that comes into being, a checkpoint with disks as its own. Borrowed */
     bool from_reserve;       /* rollback: after runs on the instance that before has in reserve */
     struct checkpoints gone; /* those that go, after SWITCH */
+    struct store_move *moved; /* those that were children of such, n_moved of them */
+    size_t n_moved;
     struct store_operation journal;
     bool keep;               /* COMMIT merges before's branches into their origins */
     char *to;                /* a new directory that gets images of before's disks, and the domain goes; owned, NULL: none */
@@ -53,17 +63,24 @@ struct operation {
     bool shut_down;          /* PREPARE asks the guest to power off, timeout_ms long; with force a no is no failure */
     bool force;
     unsigned timeout_ms;
-    unsigned pause_ms;       /* how long the guest may be kept paused for made, 0: some seconds */
-    unsigned ret_paused_us;  /* how long it was */
-    int *ret_console;        /* connect the console before the new instance runs */
+    unsigned pause_ms;      /* how long the guest may be kept paused for made, 0: some seconds */
+    unsigned ret_paused_us; /* how long it was */
+    int *ret_console;       /* connect the console before the new instance runs */
 };
-#define OPERATION_INIT {.lock = LOCK_INIT}
+#define OPERATION_INIT                                                                                                 \
+    {                                                                                                                  \
+        .lock = LOCK_INIT                                                                                              \
+    }
 #define AUTO_OPERATION CLEANUP(operation_clear)
 
 /* Lock the domain, finish or undo what an earlier operation on it left unfinished, and load op->before (NULL: no such
  * domain). A dry run takes no lock and only looks. Errors: VMUNDO_CONFLICT, or as operation_finish(). */
 int operation_begin(struct operation *op, struct vmundo *v, const char *verb, const char *name,
                     struct vmundo_error *err);
+
+/* Those of the domain's checkpoints that go, one flag for each of the rows. What descends from them descends from their
+ * parents then: other checkpoints, op->after and op->made, which must be as they will be. */
+int operation_give_up(struct operation *op, const struct store_rows *rows, const bool *goes, struct vmundo_error *err);
 
 /* Carry it out, or with dry_run report its actions. On failure before SWITCH everything is undone and the error is the
  * first one; if undoing fails too, or something fails after SWITCH, it is VMUNDO_INTERRUPTED and recover goes on. */

@@ -6,6 +6,7 @@
 #include "core/guard.h"
 #include "core/instance.h"
 #include "core/plan.h"
+#include "core/recorder.h"
 #include "core/reserve.h"
 #include "core/store.h"
 #include "util/cleanup.h"
@@ -13,7 +14,7 @@
 static void free_disks(struct vmundo_disk *disks, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        char *texts[] = {disks[i].vdev, disks[i].origin, disks[i].format, disks[i].driver, disks[i].why,
+        char *texts[] = {disks[i].vdev, disks[i].origin, disks[i].format, disks[i].driver,      disks[i].why,
                          disks[i].cost, disks[i].cannot, disks[i].branch, disks[i].consistency, disks[i].health};
         for (size_t k = 0; k < ARRAY_SIZE(texts); k++)
             free(texts[k]);
@@ -33,6 +34,7 @@ void vmundo_domain_free(struct vmundo_domain *d)
     free(d->config);
     free(d->parent);
     free(d->console_log);
+    free(d->recording);
     *d = (struct vmundo_domain){0};
 }
 
@@ -73,7 +75,8 @@ void vmundo_log_free(struct vmundo_log *log)
     }
 }
 
-/* ---- state -------------------------------------------------------------------------------------------------------- */
+/* ---- state --------------------------------------------------------------------------------------------------------
+ */
 
 static const char *power_name(const struct hyper_status *s)
 {
@@ -90,12 +93,26 @@ static char *say_unguarded(const char *paused, struct vmundo_error *err)
                       paused ? paused : "", paused ? "; " : "");
 }
 
+/* Of a running domain that is to be recorded. */
+static char *say_recording(const struct vmundo *v, const struct record *r, struct vmundo_domain *d,
+                           struct vmundo_error *err)
+{
+    CLEANUP(recorder_note_clear) struct recorder_note n = {0};
+    if (recorder_is_missing(v, r))
+        return str_printf(err, "its recorder is gone: 'vmundo recover' starts a new one");
+    recorder_read_note(v, r->name, &n);
+    if (n.for_us)
+        d->recording_paused = (double)n.paused_us / (double)n.for_us;
+    return n.text ? TAKE(n.text) : str_printf(err, "recorded every %g s", (double)r->every_ms / 1e3);
+}
+
 /* What the hypervisor says of the instance of r, into d; closely: it may ask the running process. */
 static int ask_hypervisor(const struct vmundo *v, const struct record *r, bool closely, struct vmundo_domain *d,
                           struct vmundo_error *err)
 {
     AUTO_INSTANCE struct instance_ctx c = {0};
     CLEANUP(hyper_status_clear) struct hyper_status s = {0};
+    d->recording_paused = -1;
     if (instance_open(v, r, &c, err) < 0)
         return -1;
     d->console_log = TAKE(c.console_log);
@@ -114,10 +131,13 @@ static int ask_hypervisor(const struct vmundo *v, const struct record *r, bool c
     const char *detail = guarded.why ? guarded.why : s.ended;
     AUTO_FREE char *gone = NULL;
     if (s.unwatched)
-        detail = c.i.driver->rewatch ? "its monitor is gone: 'vmundo recover' starts a new one"
-                                     : "the process that watched it is gone: when its guest ends or reboots, nobody acts "
-                                       "on it until 'vmundo rollback', 'stop' or 'drop'";
+        detail = c.i.driver->rewatch
+                     ? "its monitor is gone: 'vmundo recover' starts a new one"
+                     : "the process that watched it is gone: when its guest ends or reboots, nobody acts "
+                       "on it until 'vmundo rollback', 'stop' or 'drop'";
     else if (unguarded && !(detail = gone = say_unguarded(guarded.why, err)))
+        return -1;
+    else if (!detail && s.power != HYPER_OFF && r->every_ms && !(detail = gone = say_recording(v, r, d, err)))
         return -1;
     else if (s.power == HYPER_OFF && !detail)
         detail = "it was running when the host went down";
@@ -136,9 +156,9 @@ static int say_lost(const struct record *r, bool closely, struct vmundo_domain *
         if (!s.exists || !s.health || str_eq(s.health, "ok"))
             continue;
         free(d->detail);
-        d->detail = str_printf(err, s.lost ? "LOST: the branch %s is %s ('vmundo rollback %s' makes a fresh one)"
-                                           : "the branch %s is %s",
-                               b->path, s.health, r->name);
+        d->detail = str_printf(
+            err, s.lost ? "LOST: the branch %s is %s ('vmundo rollback %s' makes a fresh one)" : "the branch %s is %s",
+            b->path, s.health, r->name);
         if (!d->detail)
             return -1;
     }
@@ -173,8 +193,13 @@ static int describe_row(struct vmundo *v, const struct store_domain *row, struct
     if (str_copy(row->name, &d->name, err) < 0 || str_copy(row->hypervisor, &d->hypervisor, err) < 0 ||
         str_copy(row->config, &d->config, err) < 0)
         return -1;
-    struct record r = {.name = row->name, .hypervisor = row->hypervisor, .instance = row->instance,
-                       .running = row->running};
+    struct record r = {.name = row->name,
+                       .hypervisor = row->hypervisor,
+                       .instance = row->instance,
+                       .running = row->running,
+                       .every_ms = row->every_ms};
+    if (r.every_ms && !(d->recording = str_printf(err, "every %g s", (double)r.every_ms / 1e3)))
+        return -1;
     if (!row->pending)
         return ask_hypervisor(v, &r, false, d, err) < 0 ? -1 : row->bounded ? glance_at_branches(v, d, err) : 0;
     return say_interrupted(d, row->pending, err);
@@ -200,7 +225,8 @@ int vmundo_list(struct vmundo *v, struct vmundo_domains *ret, struct vmundo_erro
     return 0;
 }
 
-/* ---- disks -------------------------------------------------------------------------------------------------------- */
+/* ---- disks --------------------------------------------------------------------------------------------------------
+ */
 
 static int describe_disk(const struct record *r, const struct record_disk *d, struct vmundo_disk *ret,
                          struct vmundo_error *err)
@@ -262,6 +288,24 @@ static int describe_disks(const struct record *r, bool closely, struct vmundo_di
     return 0;
 }
 
+static int describe_recording(struct vmundo *v, const struct record *r, char **ret, struct vmundo_error *err)
+{
+    CLEANUP(store_rows_clear) struct store_rows rows = {0};
+    char space[48] = "";
+    uint64_t n = 0;
+    if (!r->every_ms)
+        return 0;
+    if (store_rows(v, r->name, &rows, err) < 0)
+        return -1;
+    for (size_t i = 0; i < rows.n; i++)
+        n += rows.items[i].recorded;
+    if (r->keep_bytes)
+        snprintf(space, sizeof(space), " in %llu MiB", (unsigned long long)(r->keep_bytes >> 20));
+    *ret = str_printf(err, "every %g s%s, kept for %g min%s; %llu checkpoints", (double)r->every_ms / 1e3,
+                      r->disks_only ? " without RAM" : "", (double)r->keep_ms / 6e4, space, (unsigned long long)n);
+    return *ret ? 0 : -1;
+}
+
 int vmundo_status(struct vmundo *v, const char *name, struct vmundo_domain *ret, struct vmundo_error *err)
 {
     CLEANUP(record_clear) struct record r = {0};
@@ -274,8 +318,10 @@ int vmundo_status(struct vmundo *v, const char *name, struct vmundo_domain *ret,
     d.created = r.created_ms / 1000;
     if (str_copy(r.name, &d.name, err) < 0 || str_copy(r.hypervisor, &d.hypervisor, err) < 0 ||
         str_copy(r.config_path, &d.config, err) < 0 || str_copy(r.parent, &d.parent, err) < 0 ||
-        describe_disks(&r, true, &d.disks, &d.n_disks, err) < 0 || ask_hypervisor(v, &r, true, &d, err) < 0 ||
-        say_lost(&r, true, &d, err) < 0 || (pending.id && say_interrupted(&d, pending.verb, err) < 0))
+        describe_disks(&r, true, &d.disks, &d.n_disks, err) < 0 ||
+        describe_recording(v, &r, &d.recording, err) < 0 || ask_hypervisor(v, &r, true, &d, err) < 0 ||
+        say_lost(&r, true, &d, err) < 0 ||
+        (pending.id && !str_eq(pending.verb, STORE_RECORDING) && say_interrupted(&d, pending.verb, err) < 0))
         return -1;
     *ret = d;
     d = (struct vmundo_domain){0};
@@ -287,8 +333,7 @@ int vmundo_plan(struct vmundo *v, const struct vmundo_run_options *options, stru
 {
     AUTO_PLAN struct plan plan = {0};
     CLEANUP(vmundo_plan_free) struct vmundo_plan p = {0};
-    if (plan_make(v, options, &plan, err) < 0 ||
-        describe_disks(&plan.record, false, &p.disks, &p.n_disks, err) < 0)
+    if (plan_make(v, options, &plan, err) < 0 || describe_disks(&plan.record, false, &p.disks, &p.n_disks, err) < 0)
         return -1;
     p.name = TAKE(plan.record.name);
     p.hypervisor = TAKE(plan.record.hypervisor);

@@ -32,6 +32,8 @@ static const struct member record_members[] = {
     MEMBER(record, isolated, FLAG),     MEMBER(record, keep_reserve, FLAG), MEMBER(record, reserve, COUNT),
     MEMBER(record, reserve_instance, COUNT),
     MEMBER(record, extend_at, COUNT),   MEMBER(record, pause_at, COUNT),  MEMBER(record, unguarded, FLAG),
+    MEMBER(record, every_ms, COUNT),    MEMBER(record, keep_ms, COUNT),   MEMBER(record, keep_bytes, COUNT),
+    MEMBER(record, disks_only, FLAG),
 };
 
 static const struct member disk_members[] = {

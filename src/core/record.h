@@ -47,6 +47,9 @@ struct record {
     uint64_t reserve_instance; /* its number */
     uint64_t extend_at, pause_at; /* for the guard, per cent; 0: its defaults */
     bool unguarded;          /* no guard is wanted */
+    uint64_t every_ms;       /* it is recorded this often (recorder.h), 0: it is not; */
+    uint64_t keep_ms, keep_bytes; /* so long at most, and so much, 0: as there is room; */
+    bool disks_only;         /* without its RAM */
     int64_t created_ms;
     struct record_disk *disks;
     size_t n_disks;

@@ -7,6 +7,7 @@
 #include "core/guard.h"
 #include "core/instance.h"
 #include "core/operation.h"
+#include "core/recorder.h"
 #include "core/reserve.h"
 #include "util/cleanup.h"
 #include "util/sys.h"
@@ -88,6 +89,20 @@ static int import_checkpoints(struct vmundo *v, const char *name, struct vmundo_
     return 0;
 }
 
+/* The record does not follow what is recorded: the newest recorded checkpoint is what it descends from. */
+static int catch_up(struct vmundo *v, struct record *r, struct vmundo_error *err)
+{
+    CLEANUP(store_rows_clear) struct store_rows rows = {0};
+    if (store_rows(v, r->name, &rows, err) < 0)
+        return -1;
+    for (size_t i = 0; i < rows.n; i++)
+        if (rows.items[i].id > r->counter) {
+            r->counter = rows.items[i].id;
+            r->base = rows.items[i].recorded ? rows.items[i].id : r->base;
+        }
+    return 0;
+}
+
 /* A folder with a record but no row: the row was lost with the database. */
 static int import_record(struct vmundo *v, const char *name, int dir, unsigned *count, struct vmundo_error *err)
 {
@@ -99,7 +114,7 @@ static int import_record(struct vmundo *v, const char *name, int dir, unsigned *
         context_report(v, VMUNDO_EVENT_WARNING, name, "its record.json is damaged: left as it is");
         return 0;
     }
-    if (!v->dry_run && import_checkpoints(v, name, err) < 0)
+    if (!v->dry_run && (import_checkpoints(v, name, err) < 0 || catch_up(v, &r, err) < 0))
         return -1;
     ++*count;
     AUTO_FREE char *told = str_printf(err, "%s: rebuilt from %s/domains/%s/record.json", name, v->state_dir, name);
@@ -122,12 +137,11 @@ static int import_records(struct vmundo *v, unsigned *count, struct vmundo_error
     return store_rebuilt(v, err);
 }
 
-static int recover_operation(struct vmundo *v, struct store_operation *entry, unsigned *count,
-                             struct vmundo_error *err)
+static int recover_operation(struct vmundo *v, struct store_operation *entry, unsigned *count, struct vmundo_error *err)
 {
     AUTO_OPERATION struct operation op = OPERATION_INIT;
-    AUTO_FREE char *told = str_printf(err, "%s the interrupted %s",
-                                      entry->stage >= STAGE_SWITCH ? "finish" : "undo", entry->verb);
+    AUTO_FREE char *told =
+        str_printf(err, "%s the interrupted %s", entry->stage >= STAGE_SWITCH ? "finish" : "undo", entry->verb);
     struct vmundo_error busy = {0};
     if (!v->dry_run && lock_domain(v, entry->domain, "recover", &op.lock, &busy) < 0) {
         if (busy.code == VMUNDO_CONFLICT) /* not interrupted: it is under way */
@@ -189,6 +203,16 @@ static int regard(struct vmundo *v, const struct record *r, unsigned *count, str
     return 0;
 }
 
+static void record_again(struct vmundo *v, const struct record *r, unsigned *count)
+{
+    if (!recorder_is_missing(v, r))
+        return;
+    ++*count;
+    context_report(v, VMUNDO_EVENT_ACTION, r->name, "start a new recorder for the running domain");
+    if (!v->dry_run)
+        recorder_spawn(v, r);
+}
+
 static int rewatch(struct vmundo *v, const char *name, const char *text, unsigned *count, struct vmundo_error *err)
 {
     CLEANUP(record_clear) struct record r = {0};
@@ -202,6 +226,8 @@ static int rewatch(struct vmundo *v, const char *name, const char *text, unsigne
         return -1;
     if (s.power != HYPER_OFF && regard(v, &r, count, err) < 0)
         return -1;
+    if (s.power != HYPER_OFF)
+        record_again(v, &r, count);
     if (!s.unwatched || !c.i.driver->rewatch)
         return 0;
     ++*count;

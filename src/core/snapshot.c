@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * snapshot.c: a checkpoint of a domain that may be running. What takes long is done before the pause (flushing the RAM
- * file) and what the guest does not have to wait for after it; in between it is held by somebody who lets it go when
- * the time is up or when we are gone (hyper.h, hold).
+ * snapshot.c: a checkpoint of a domain that may be running. What takes long is done before the pause (flushing what the
+ * clones would have to flush) and what the guest does not have to wait for after it (making them durable); in between
+ * it is held by somebody who lets it go when the time is up or when we are gone (hyper.h, hold).
  */
 #include "core/snapshot.h"
 
@@ -14,6 +14,8 @@
 #include <time.h>
 
 #define PAUSE_MS 10000u
+#define FLUSH_ROUNDS 4
+#define FLUSHED_US 20000
 #define PAUSE_RAM_MS 600000u /* all of its RAM is written in the pause */
 
 static uint64_t now_us(void)
@@ -23,12 +25,27 @@ static uint64_t now_us(void)
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-/* What the file holds by now need not be written in the pause. */
-static void flush_ram(const struct record *r)
+static void flush(const char *path)
 {
-    AUTO_CLOSE int fd = open(r->ram, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd >= 0)
         (void)fdatasync(fd);
+}
+
+/* A clone begins by flushing what it is made of: what is written by now need not be written in the pause. The guest
+ * goes on writing meanwhile, and so it is done again until there is little left to do. */
+static void flush_all(const struct record *r, bool with_ram)
+{
+    for (int round = 0; round < FLUSH_ROUNDS; round++) {
+        uint64_t begun = now_us();
+        if (with_ram)
+            flush(r->ram);
+        for (size_t i = 0; i < r->n_branches; i++)
+            if (r->branches[i].driver->flags & STORAGE_SHARES_BLOCKS)
+                flush(r->branches[i].path);
+        if (now_us() - begun < FLUSHED_US)
+            return;
+    }
 }
 
 static int copy_disks(struct operation *op, struct vmundo_error *err)
@@ -36,7 +53,7 @@ static int copy_disks(struct operation *op, struct vmundo_error *err)
     struct checkpoint *c = &op->made;
     struct mark m = {.store = op->v->store_id, .domain = op->name, .generation = c->id};
     for (size_t i = 0; i < c->record.n_branches; i++)
-        if (storage_create(&c->record.branches[i], &m, err) < 0)
+        if (storage_create_unsettled(&c->record.branches[i], &m, err) < 0)
             return -1;
     return 0;
 }
@@ -56,7 +73,32 @@ static int save_ram(struct operation *op, const struct instance *i, struct vmund
         return -1;
     if (!i->ram)
         record_forget_ram(&c->record); /* it is in saved */
-    return c->record.ram ? storage_ram_make(c->record.ram, op->before->ram, 0, &m, true, err) : 0;
+    return c->record.ram ? storage_ram_make(c->record.ram, op->before->ram, 0, &m, false, err) : 0;
+}
+
+static int settle_saved(struct operation *op, struct vmundo_error *err)
+{
+    AUTO_CLOSE int fd = open(op->made.saved, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), folder = -1;
+    if (fd < 0 || fsync(fd) < 0)
+        return error_errno(err, errno, "cannot make %s durable", op->made.saved);
+    if (checkpoint_open_folder(op->v, op->name, false, &folder, err) < 0)
+        return -1;
+    return sys_fsync_dir(folder) < 0 ? error_errno(err, errno, "cannot make the name of %s durable", op->made.saved)
+                                     : 0;
+}
+
+/* What is not durable by now. */
+static int settle(struct operation *op, struct vmundo_error *err)
+{
+    const struct checkpoint *c = &op->made;
+    if (c->saved && settle_saved(op, err) < 0)
+        return -1;
+    if (c->record.ram && storage_ram_settle(c->record.ram, err) < 0)
+        return -1;
+    for (size_t i = 0; i < c->record.n_branches; i++)
+        if (storage_settle(&c->record.branches[i], err) < 0)
+            return -1;
+    return 0;
 }
 
 /* The guest does not run while this is done. */
@@ -73,8 +115,7 @@ static int take_running(struct operation *op, const struct instance *i, struct v
     unsigned ms = op->pause_ms ? op->pause_ms : all_ram ? PAUSE_RAM_MS : PAUSE_MS;
     bool held = false;
     int fd = -1;
-    if (i->ram && op->made.record.ram)
-        flush_ram(op->before);
+    flush_all(op->before, i->ram && op->made.record.ram);
     context_stage(op->v, op->name, stage_name(STAGE_PAUSE));
     uint64_t begun = now_us();
     if (hyper_hold(i, ms, op->made.saved != NULL, &fd, err) < 0)
@@ -90,7 +131,7 @@ static int take_running(struct operation *op, const struct instance *i, struct v
         return error_set(err, VMUNDO_FAILED,
                          "%s was let run before the checkpoint was complete (it may be paused for %u s)", op->name,
                          ms / 1000);
-    return str_copy("paused", &op->made.consistency, err);
+    return settle(op, err) < 0 ? -1 : str_copy("paused", &op->made.consistency, err);
 }
 
 /* A second name is enough for what nobody writes to, and it lives as long as one of its names. */
@@ -127,5 +168,5 @@ int snapshot_take(struct operation *op, struct vmundo_error *err)
     if (op->made.saved)
         return error_set(err, VMUNDO_CONFLICT, "%s is off, and so has nothing in its RAM: leave out --ram", op->name);
     op->made.record.running = false;
-    return copy_disks(op, err) < 0 ? -1 : str_copy("off", &op->made.consistency, err);
+    return copy_disks(op, err) < 0 || settle(op, err) < 0 ? -1 : str_copy("off", &op->made.consistency, err);
 }

@@ -20,18 +20,26 @@
 #define APPLICATION_ID 0x766d756e /* "vmun" */
 #define LOG_KEPT 10000
 
+/* The record is last, so that what comes before it can be read without it. */
+#define CHECKPOINT_SCHEMA                                                                                              \
+    "CREATE TABLE checkpoint (domain TEXT NOT NULL, id INTEGER NOT NULL, parent INTEGER NOT NULL, label TEXT,"         \
+    " created_ms INTEGER NOT NULL, recorded INTEGER NOT NULL, pinned INTEGER NOT NULL, running INTEGER NOT NULL,"      \
+    " ram INTEGER NOT NULL, consistency TEXT, record TEXT NOT NULL, PRIMARY KEY (domain, id)) WITHOUT ROWID;"          \
+    "CREATE UNIQUE INDEX checkpoint_label ON checkpoint (domain, label) WHERE label IS NOT NULL;"                      \
+    "CREATE INDEX checkpoint_left ON checkpoint (domain) WHERE label IS NULL AND recorded=0;"
+
 static const char schema[] =
     "CREATE TABLE domain (name TEXT PRIMARY KEY, hypervisor TEXT NOT NULL, config TEXT NOT NULL,"
     " generation INTEGER NOT NULL, instance INTEGER NOT NULL, running INTEGER NOT NULL, bounded INTEGER NOT NULL,"
-    " created_ms INTEGER NOT NULL,"
-    " record TEXT NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE checkpoint (domain TEXT NOT NULL, id INTEGER NOT NULL, label TEXT, record TEXT NOT NULL,"
-    " PRIMARY KEY (domain, id), UNIQUE (domain, label)) WITHOUT ROWID;"
+    " created_ms INTEGER NOT NULL, every_ms INTEGER NOT NULL,"
+    " record TEXT NOT NULL) WITHOUT ROWID;" CHECKPOINT_SCHEMA
     "CREATE TABLE operation (id INTEGER PRIMARY KEY AUTOINCREMENT, domain TEXT NOT NULL, verb TEXT NOT NULL,"
     " stage INTEGER NOT NULL, before TEXT, after TEXT, options TEXT, begun_ms INTEGER NOT NULL, ended_ms INTEGER,"
     " outcome TEXT, message TEXT);"
     "CREATE INDEX operation_domain ON operation (domain, id);"
     "CREATE INDEX operation_unfinished ON operation (id) WHERE ended_ms IS NULL;";
+
+static int end_transaction(struct vmundo *v, int work, struct vmundo_error *err);
 
 static void cleanup_stmt(sqlite3_stmt **s)
 {
@@ -96,7 +104,8 @@ static int run(struct vmundo *v, sqlite3_stmt *s, struct vmundo_error *err)
     return sqlite3_step(s) == SQLITE_DONE ? 0 : db_error(v, err);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------------ */
+/* ---- opening ------------------------------------------------------------------------------------------------------
+ */
 
 static int pragma_number(struct vmundo *v, const char *sql, int *ret, struct vmundo_error *err)
 {
@@ -165,6 +174,39 @@ static int begin_new(struct vmundo *v, bool ours, struct vmundo_error *err)
     return records.n ? damaged(v, "it is empty, but there are records of domains", err) : make_schema(v, err);
 }
 
+/* Format 1 had neither recording nor the columns beside a checkpoint's record. */
+static int copy_checkpoints_1(struct vmundo *v, struct vmundo_error *err)
+{
+    AUTO_STMT sqlite3_stmt *s = NULL;
+    int r;
+    if (query(v, "SELECT record FROM checkpoint_1", &s, err) < 0)
+        return -1;
+    while ((r = sqlite3_step(s)) == SQLITE_ROW) {
+        AUTO_CHECKPOINT struct checkpoint c = {0};
+        if (checkpoint_from_text((const char *)sqlite3_column_text(s, 0), &c, err) < 0 ||
+            store_put_checkpoint(v, &c, err) < 0)
+            return -1;
+    }
+    return r == SQLITE_DONE ? 0 : db_error(v, err);
+}
+
+static int upgrade(struct vmundo *v, struct vmundo_error *err)
+{
+    int version;
+    if (exec(v, "BEGIN IMMEDIATE", err) < 0 || pragma_number(v, "PRAGMA user_version", &version, err) < 0)
+        return -1;
+    if (version == STORE_VERSION) /* another process was quicker */
+        return exec(v, "COMMIT", err);
+    return end_transaction(v,
+                           exec(v,
+                                "ALTER TABLE domain ADD COLUMN every_ms INTEGER NOT NULL DEFAULT 0;"
+                                "ALTER TABLE checkpoint RENAME TO checkpoint_1;" CHECKPOINT_SCHEMA,
+                                err) < 0 ||
+                               copy_checkpoints_1(v, err) < 0 ||
+                               exec(v, "DROP TABLE checkpoint_1; PRAGMA user_version=2", err) < 0,
+                           err);
+}
+
 static int check_version(struct vmundo *v, struct vmundo_error *err)
 {
     int version, application;
@@ -176,13 +218,15 @@ static int check_version(struct vmundo *v, struct vmundo_error *err)
     if (application != APPLICATION_ID)
         return error_set(err, VMUNDO_FAILED, "%s/state.db is not a database of vmundo", v->state_dir);
     if (version > STORE_VERSION) {
-        error_set(err, VMUNDO_FAILED, "the state in %s was written by a newer vmundo (format %d, this one knows %d): "
-                  "upgrade, or use another --state-dir", v->state_dir, version, STORE_VERSION);
+        error_set(err, VMUNDO_FAILED,
+                  "the state in %s was written by a newer vmundo (format %d, this one knows %d): "
+                  "upgrade, or use another --state-dir",
+                  v->state_dir, version, STORE_VERSION);
         if (err)
             err->errnum = ENOTSUP;
         return -1;
     }
-    return 0;
+    return version == STORE_VERSION || v->dirfd < 0 ? 0 : upgrade(v, err);
 }
 
 static int open_file(struct vmundo *v, struct vmundo_error *err)
@@ -251,7 +295,8 @@ int store_check(struct vmundo *v, struct vmundo_error *err)
     return -1;
 }
 
-/* ---- domains ------------------------------------------------------------------------------------------------------ */
+/* ---- domains ------------------------------------------------------------------------------------------------------
+ */
 
 int store_get(struct vmundo *v, const char *name, char **ret_text, struct vmundo_error *err)
 {
@@ -300,6 +345,7 @@ static int read_row(sqlite3_stmt *s, struct store_domain *d, struct vmundo_error
     d->running = sqlite3_column_int(s, 5);
     d->created_ms = sqlite3_column_int64(s, 6);
     d->bounded = sqlite3_column_int(s, 8);
+    d->every_ms = (uint64_t)sqlite3_column_int64(s, 9);
     return 0;
 }
 
@@ -309,10 +355,12 @@ int store_list(struct vmundo *v, struct store_domain **ret, size_t *ret_n, struc
     AUTO_STMT sqlite3_stmt *s = NULL;
     if (query(v,
               "SELECT d.name, hypervisor, config, generation, instance, running, created_ms,"
-              " (SELECT verb FROM operation o WHERE o.domain=d.name AND ended_ms IS NULL LIMIT 1), bounded"
+              " (SELECT verb FROM operation o WHERE o.domain=d.name AND ended_ms IS NULL AND verb<>'" STORE_RECORDING
+              "' LIMIT 1), bounded, every_ms"
               " FROM domain d UNION ALL"
-              " SELECT domain, '', '', 0, 0, 0, begun_ms, verb, 0 FROM operation WHERE ended_ms IS NULL"
-              " AND domain NOT IN (SELECT name FROM domain) ORDER BY 1", &s, err) < 0)
+              " SELECT domain, '', '', 0, 0, 0, begun_ms, verb, 0, 0 FROM operation WHERE ended_ms IS NULL"
+              " AND domain NOT IN (SELECT name FROM domain) ORDER BY 1",
+              &s, err) < 0)
         return -1;
     struct store_domain *rows = NULL;
     size_t n = 0, room = 0;
@@ -348,7 +396,8 @@ int store_put(struct vmundo *v, const struct record *r, struct vmundo_error *err
     if (record_to_text(r, &text, err) < 0 ||
         query(v,
               "INSERT OR REPLACE INTO domain (name, hypervisor, config, generation, instance, running, created_ms,"
-              " record, bounded) VALUES (?,?,?,?,?,?,?,?,?)", &s, err) < 0)
+              " record, bounded, every_ms) VALUES (?,?,?,?,?,?,?,?,?,?)",
+              &s, err) < 0)
         return -1;
     bind_text(s, 1, r->name);
     bind_text(s, 2, r->hypervisor);
@@ -359,6 +408,7 @@ int store_put(struct vmundo *v, const struct record *r, struct vmundo_error *err
     sqlite3_bind_int64(s, 7, r->created_ms);
     bind_text(s, 8, text);
     sqlite3_bind_int(s, 9, record_is_bounded(r));
+    sqlite3_bind_int64(s, 10, (sqlite3_int64)r->every_ms);
     return run(v, s, err);
 }
 
@@ -378,7 +428,17 @@ static int delete_domain(struct vmundo *v, const char *name, struct vmundo_error
                : delete_from(v, "DELETE FROM domain WHERE name=?", name, err);
 }
 
-/* ---- checkpoints -------------------------------------------------------------------------------------------------- */
+/* ---- checkpoints --------------------------------------------------------------------------------------------------
+ */
+
+/* Where a row's place in the tree is changed, its record is left as it was. */
+static int read_checkpoint(sqlite3_stmt *s, struct checkpoint *ret, struct vmundo_error *err)
+{
+    if (checkpoint_from_text((const char *)sqlite3_column_text(s, 0), ret, err) < 0)
+        return -1;
+    ret->parent = (uint64_t)sqlite3_column_int64(s, 1);
+    return 0;
+}
 
 static int add_checkpoint(sqlite3_stmt *s, struct checkpoints *all, struct vmundo_error *err)
 {
@@ -386,7 +446,7 @@ static int add_checkpoint(sqlite3_stmt *s, struct checkpoints *all, struct vmund
     if (!more)
         return error_nomem(err);
     all->items = more;
-    if (checkpoint_from_text((const char *)sqlite3_column_text(s, 0), &more[all->n], err) < 0)
+    if (read_checkpoint(s, &more[all->n], err) < 0)
         return -1;
     all->n++;
     return 0;
@@ -397,7 +457,7 @@ int store_checkpoints(struct vmundo *v, const char *domain, struct checkpoints *
     AUTO_STMT sqlite3_stmt *s = NULL;
     AUTO_CHECKPOINTS struct checkpoints all = {0};
     int r;
-    if (query(v, "SELECT record FROM checkpoint WHERE domain=? ORDER BY id", &s, err) < 0)
+    if (query(v, "SELECT record, parent FROM checkpoint WHERE domain=? ORDER BY id", &s, err) < 0)
         return -1;
     bind_text(s, 1, domain);
     while ((r = sqlite3_step(s)) == SQLITE_ROW)
@@ -410,18 +470,116 @@ int store_checkpoints(struct vmundo *v, const char *domain, struct checkpoints *
     return 0;
 }
 
+int store_checkpoint(struct vmundo *v, const char *domain, uint64_t id, struct checkpoint *ret,
+                     struct vmundo_error *err)
+{
+    AUTO_STMT sqlite3_stmt *s = NULL;
+    if (query(v, "SELECT record, parent FROM checkpoint WHERE domain=? AND id=?", &s, err) < 0)
+        return -1;
+    bind_text(s, 1, domain);
+    sqlite3_bind_int64(s, 2, (sqlite3_int64)id);
+    int r = sqlite3_step(s);
+    if (r == SQLITE_DONE)
+        return error_set(err, VMUNDO_NOT_FOUND, "%s has no checkpoint number %llu", domain, (unsigned long long)id);
+    return r == SQLITE_ROW ? read_checkpoint(s, ret, err) : db_error(v, err);
+}
+
+int store_find_checkpoint(struct vmundo *v, const char *domain, const char *label, uint64_t *ret,
+                          struct vmundo_error *err)
+{
+    AUTO_STMT sqlite3_stmt *s = NULL;
+    if (query(v,
+              label ? "SELECT id FROM checkpoint WHERE domain=? AND label=?"
+                    : "SELECT id FROM checkpoint WHERE domain=? AND label IS NULL AND recorded=0",
+              &s, err) < 0)
+        return -1;
+    bind_text(s, 1, domain);
+    if (label)
+        bind_text(s, 2, label);
+    int r = sqlite3_step(s);
+    if (r != SQLITE_ROW && r != SQLITE_DONE)
+        return db_error(v, err);
+    *ret = r == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(s, 0) : 0;
+    return 0;
+}
+
+void store_rows_clear(struct store_rows *rows)
+{
+    for (size_t i = 0; i < rows->n; i++) {
+        free(rows->items[i].label);
+        free(rows->items[i].consistency);
+    }
+    free(rows->items);
+    *rows = (struct store_rows){0};
+}
+
+static int read_checkpoint_row(sqlite3_stmt *s, struct store_row *row, struct vmundo_error *err)
+{
+    *row = (struct store_row){
+        .id = (uint64_t)sqlite3_column_int64(s, 0),
+        .parent = (uint64_t)sqlite3_column_int64(s, 1),
+        .created_ms = sqlite3_column_int64(s, 3),
+        .recorded = sqlite3_column_int(s, 4),
+        .pinned = sqlite3_column_int(s, 5),
+        .running = sqlite3_column_int(s, 6),
+        .ram = sqlite3_column_int(s, 7),
+    };
+    return column_copy(s, 2, &row->label, err) < 0 ? -1 : column_copy(s, 8, &row->consistency, err);
+}
+
+int store_rows(struct vmundo *v, const char *domain, struct store_rows *ret, struct vmundo_error *err)
+{
+    AUTO_STMT sqlite3_stmt *s = NULL;
+    CLEANUP(store_rows_clear) struct store_rows rows = {0};
+    size_t room = 0;
+    int r;
+    if (query(v,
+              "SELECT id, parent, label, created_ms, recorded, pinned, running, ram, consistency FROM checkpoint"
+              " WHERE domain=? ORDER BY id",
+              &s, err) < 0)
+        return -1;
+    bind_text(s, 1, domain);
+    while ((r = sqlite3_step(s)) == SQLITE_ROW) {
+        if (rows.n == room) {
+            room = room ? 2 * room : 64;
+            struct store_row *more = reallocarray(rows.items, room, sizeof(*more));
+            if (!more)
+                return error_nomem(err);
+            rows.items = more;
+        }
+        if (read_checkpoint_row(s, &rows.items[rows.n++], err) < 0)
+            return -1;
+    }
+    if (r != SQLITE_DONE)
+        return db_error(v, err);
+    *ret = rows;
+    rows = (struct store_rows){0};
+    return 0;
+}
+
 int store_put_checkpoint(struct vmundo *v, const struct checkpoint *c, struct vmundo_error *err)
 {
     AUTO_FREE char *text = NULL;
     AUTO_STMT sqlite3_stmt *s = NULL;
     if (checkpoint_to_text(c, &text, err) < 0 ||
-        query(v, "INSERT INTO checkpoint (domain, id, label, record) VALUES (?,?,?,?)"
-              " ON CONFLICT (domain, id) DO UPDATE SET label=excluded.label, record=excluded.record", &s, err) < 0)
+        query(v,
+              "INSERT INTO checkpoint (domain, id, parent, label, created_ms, recorded, pinned, running, ram, "
+              "consistency,"
+              " record) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (domain, id) DO UPDATE SET parent=excluded.parent,"
+              " label=excluded.label, pinned=excluded.pinned, record=excluded.record",
+              &s, err) < 0)
         return -1;
     bind_text(s, 1, c->record.name);
     sqlite3_bind_int64(s, 2, (sqlite3_int64)c->id);
-    bind_text(s, 3, c->label);
-    bind_text(s, 4, text);
+    sqlite3_bind_int64(s, 3, (sqlite3_int64)c->parent);
+    bind_text(s, 4, c->label);
+    sqlite3_bind_int64(s, 5, c->created_ms);
+    sqlite3_bind_int(s, 6, c->recorded);
+    sqlite3_bind_int(s, 7, c->pinned);
+    sqlite3_bind_int(s, 8, c->record.running);
+    sqlite3_bind_int(s, 9, c->saved != NULL);
+    bind_text(s, 10, c->consistency);
+    bind_text(s, 11, text);
     return run(v, s, err);
 }
 
@@ -435,21 +593,36 @@ static int delete_checkpoint(struct vmundo *v, const struct checkpoint *c, struc
     return run(v, s, err);
 }
 
+static int move_checkpoint(struct vmundo *v, const char *domain, const struct store_move *m, struct vmundo_error *err)
+{
+    AUTO_STMT sqlite3_stmt *s = NULL;
+    if (query(v, "UPDATE checkpoint SET parent=? WHERE domain=? AND id=?", &s, err) < 0)
+        return -1;
+    sqlite3_bind_int64(s, 1, (sqlite3_int64)m->parent);
+    bind_text(s, 2, domain);
+    sqlite3_bind_int64(s, 3, (sqlite3_int64)m->id);
+    return run(v, s, err);
+}
+
 static int change_checkpoints(struct vmundo *v, const struct store_operation *op, struct vmundo_error *err)
 {
     for (size_t i = 0; op->gone && i < op->gone->n; i++)
         if (delete_checkpoint(v, &op->gone->items[i], err) < 0)
             return -1;
+    for (size_t i = 0; i < op->n_moved; i++)
+        if (move_checkpoint(v, op->domain, &op->moved[i], err) < 0)
+            return -1;
     return op->made ? store_put_checkpoint(v, op->made, err) : 0;
 }
 
-/* ---- journal ------------------------------------------------------------------------------------------------------ */
+/* ---- journal ------------------------------------------------------------------------------------------------------
+ */
 
 int store_begin(struct vmundo *v, struct store_operation *op, struct vmundo_error *err)
 {
     AUTO_STMT sqlite3_stmt *s = NULL;
-    if (query(v,
-              "INSERT INTO operation (domain, verb, stage, before, after, options, begun_ms) VALUES (?,?,?,?,?,?,?)",
+    if (exec(v, "PRAGMA synchronous=FULL", err) < 0 ||
+        query(v, "INSERT INTO operation (domain, verb, stage, before, after, options, begun_ms) VALUES (?,?,?,?,?,?,?)",
               &s, err) < 0)
         return -1;
     bind_text(s, 1, op->domain);
@@ -477,9 +650,24 @@ static int set_stage(struct vmundo *v, const struct store_operation *op, struct 
     return run(v, s, err);
 }
 
-static int end_entry(struct vmundo *v, int64_t id, const char *outcome, const char *message, struct vmundo_error *err)
+/* One a second would soon be all that there is in the log, and take the numbers by which it is kept short. */
+static int forget_entry(struct vmundo *v, int64_t id, struct vmundo_error *err)
+{
+    char sql[160];
+    snprintf(sql, sizeof(sql),
+             "DELETE FROM operation WHERE id=%lld;"
+             "UPDATE sqlite_sequence SET seq=seq-1 WHERE name='operation' AND seq=%lld",
+             (long long)id, (long long)id);
+    return exec(v, sql, err);
+}
+
+static int end_entry(struct vmundo *v, const struct store_operation *op, const char *outcome, const char *message,
+                     struct vmundo_error *err)
 {
     AUTO_STMT sqlite3_stmt *s = NULL;
+    int64_t id = op->id;
+    if (str_eq(op->verb, STORE_RECORDING))
+        return forget_entry(v, id, err);
     if (query(v,
               "UPDATE operation SET before=NULL, after=NULL, options=NULL, ended_ms=?, outcome=?, message=? WHERE id=?",
               &s, err) < 0)
@@ -506,10 +694,21 @@ static int end_transaction(struct vmundo *v, int work, struct vmundo_error *err)
     return -1;
 }
 
+/* A recorded checkpoint that is lost in a power cut has been promised to nobody, so that only the entry with which it
+ * begins is flushed: what comes after that is in the same log, and is lost as a whole or not at all. Not so when others
+ * go. */
+static int begin_step(struct vmundo *v, const struct store_operation *op, struct vmundo_error *err)
+{
+    bool can_be_lost = str_eq(op->verb, STORE_RECORDING) && op->gone && op->gone->n == 0;
+    return exec(v,
+                can_be_lost ? "PRAGMA synchronous=NORMAL; BEGIN IMMEDIATE" : "PRAGMA synchronous=FULL; BEGIN IMMEDIATE",
+                err);
+}
+
 int store_switched(struct vmundo *v, const struct store_operation *op, const struct record *after,
                    struct vmundo_error *err)
 {
-    if (exec(v, "BEGIN IMMEDIATE", err) < 0)
+    if (begin_step(v, op, err) < 0)
         return -1;
     int r = set_stage(v, op, err);
     if (r == 0 && after)
@@ -522,11 +721,11 @@ int store_switched(struct vmundo *v, const struct store_operation *op, const str
 int store_finish(struct vmundo *v, const struct store_operation *op, const struct record *after, const char *outcome,
                  const char *message, struct vmundo_error *err)
 {
-    if (exec(v, "BEGIN IMMEDIATE", err) < 0)
+    if (begin_step(v, op, err) < 0)
         return -1;
     int r = after ? store_put(v, after, err) : delete_domain(v, op->domain, err);
     if (r == 0)
-        r = end_entry(v, op->id, outcome, message, err);
+        r = end_entry(v, op, outcome, message, err);
     return end_transaction(v, r, err);
 }
 
@@ -535,7 +734,7 @@ int store_abandon(struct vmundo *v, const struct store_operation *op, const char
 {
     if (exec(v, "BEGIN IMMEDIATE", err) < 0)
         return -1;
-    return end_transaction(v, end_entry(v, op->id, outcome, message, err), err);
+    return end_transaction(v, end_entry(v, op, outcome, message, err), err);
 }
 
 int store_note(struct vmundo *v, const char *domain, const char *what, const char *outcome, const char *message,
@@ -544,7 +743,8 @@ int store_note(struct vmundo *v, const char *domain, const char *what, const cha
     AUTO_STMT sqlite3_stmt *s = NULL;
     if (query(v,
               "INSERT INTO operation (domain, verb, stage, begun_ms, ended_ms, outcome, message)"
-              " VALUES (?1,?2,0,?3,?3,?4,?5)", &s, err) < 0)
+              " VALUES (?1,?2,0,?3,?3,?4,?5)",
+              &s, err) < 0)
         return -1;
     bind_text(s, 1, domain);
     bind_text(s, 2, what);
@@ -560,7 +760,8 @@ int store_unfinished(struct vmundo *v, const char *name, int64_t after_id, struc
     AUTO_STMT sqlite3_stmt *s = NULL;
     if (query(v,
               "SELECT id, domain, verb, stage, before, after, options FROM operation WHERE ended_ms IS NULL AND id>?1"
-              " AND (?2 IS NULL OR domain=?2) ORDER BY id LIMIT 1", &s, err) < 0)
+              " AND (?2 IS NULL OR domain=?2) ORDER BY id LIMIT 1",
+              &s, err) < 0)
         return -1;
     sqlite3_bind_int64(s, 1, after_id);
     bind_text(s, 2, name);
@@ -591,7 +792,8 @@ void store_operation_clear(struct store_operation *op)
     *op = (struct store_operation){0};
 }
 
-/* ---- log ---------------------------------------------------------------------------------------------------------- */
+/* ---- log ----------------------------------------------------------------------------------------------------------
+ */
 
 static int read_log_entry(sqlite3_stmt *s, struct vmundo_log_entry *e, struct vmundo_error *err)
 {
@@ -609,8 +811,8 @@ int store_log(struct vmundo *v, const char *name, unsigned limit, struct vmundo_
     AUTO_STMT sqlite3_stmt *s = NULL;
     if (query(v,
               "SELECT * FROM (SELECT id, domain, verb, begun_ms, coalesce(ended_ms,0), coalesce(outcome,'unfinished'),"
-              " message FROM operation WHERE ?1 IS NULL OR domain=?1 ORDER BY id DESC LIMIT ?2) ORDER BY id", &s,
-              err) < 0)
+              " message FROM operation WHERE ?1 IS NULL OR domain=?1 ORDER BY id DESC LIMIT ?2) ORDER BY id",
+              &s, err) < 0)
         return -1;
     bind_text(s, 1, name);
     sqlite3_bind_int64(s, 2, limit ? (sqlite3_int64)limit : -1);

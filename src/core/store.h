@@ -12,16 +12,40 @@
 #include "util/str.h"
 
 /* Version of the schema, PRAGMA user_version. */
-#define STORE_VERSION 1
+#define STORE_VERSION 2
+
+/* The verb of the operations by which the recorder makes checkpoints. They change nothing that a user sees in a domain,
+ * so they do not count as under way, and are not in the log. */
+#define STORE_RECORDING "recording"
 
 /* A row of the domain table; text is the record as JSON, NULL in listings. */
 struct store_domain {
     char *name, *hypervisor, *config, *text;
     uint64_t generation, instance;
     bool running;
-    bool bounded;            /* record_is_bounded() */
+    bool bounded;      /* record_is_bounded() */
+    uint64_t every_ms; /* it is recorded this often, 0: it is not */
     int64_t created_ms;
-    char *pending;           /* verb of an unfinished operation, NULL: none */
+    char *pending; /* verb of an unfinished operation, NULL: none */
+};
+
+/* A row of the checkpoint table, without its record. */
+struct store_row {
+    uint64_t id, parent;
+    char *label; /* NULL: recorded, or what a rollback left behind */
+    int64_t created_ms;
+    bool recorded, pinned, ram;
+    bool running; /* the domain ran */
+    char *consistency;
+};
+struct store_rows {
+    struct store_row *items; /* by id */
+    size_t n;
+};
+
+/* A checkpoint that becomes another one's child. */
+struct store_move {
+    uint64_t id, parent;
 };
 
 /* A journal entry. before and after are records as JSON, NULL: no such domain. */
@@ -30,14 +54,16 @@ struct store_operation {
     char *domain, *verb;
     int stage;
     char *before, *after;
-    char *options;           /* what redoing it needs to know beyond the records, JSON */
-    const struct checkpoint *made;   /* for store_switched(): a checkpoint that takes effect, NULL: none, */
-    const struct checkpoints *gone;  /* and those that go, NULL: none. Not owned */
+    char *options;                  /* what redoing it needs to know beyond the records, JSON */
+    const struct checkpoint *made;  /* for store_switched(): a checkpoint that takes effect, NULL: none, */
+    const struct checkpoints *gone; /* those that go, NULL: none, */
+    const struct store_move *moved; /* and those that get another parent. None of these is owned */
+    size_t n_moved;
 };
 
-/* Errors: VMUNDO_FAILED; errnum is EUCLEAN for a database that is damaged, or is not there although there are records of
- * domains (the message then points to recover), ENOTSUP for one of a newer version. With v->rebuilding a new one is made,
- * which counts as damaged until store_rebuilt(). */
+/* Errors: VMUNDO_FAILED; errnum is EUCLEAN for a database that is damaged, or is not there although there are records
+ * of domains (the message then points to recover), ENOTSUP for one of a newer version. With v->rebuilding a new one is
+ * made, which counts as damaged until store_rebuilt(). */
 int store_open(struct vmundo *v, struct vmundo_error *err);
 int store_rebuilt(struct vmundo *v, struct vmundo_error *err);
 /* Names of the folders in domains/ that hold a record. */
@@ -77,8 +103,17 @@ void store_operation_clear(struct store_operation *op);
 int store_note(struct vmundo *v, const char *domain, const char *what, const char *outcome, const char *message,
                struct vmundo_error *err);
 
-/* The checkpoints of a domain, by id; the caller clears them. */
+/* The checkpoints of a domain, by id; the caller clears them. Costs as much as there are: what is to be shown or chosen
+ * from are rows, of which 1,000 take about a millisecond. */
 int store_checkpoints(struct vmundo *v, const char *domain, struct checkpoints *ret, struct vmundo_error *err);
+int store_rows(struct vmundo *v, const char *domain, struct store_rows *ret, struct vmundo_error *err);
+void store_rows_clear(struct store_rows *rows);
+/* One of them. Errors: VMUNDO_NOT_FOUND. */
+int store_checkpoint(struct vmundo *v, const char *domain, uint64_t id, struct checkpoint *ret,
+                     struct vmundo_error *err);
+/* The id of the one with that label, or with label NULL of what a rollback left behind; *ret 0: there is none. */
+int store_find_checkpoint(struct vmundo *v, const char *domain, const char *label, uint64_t *ret,
+                          struct vmundo_error *err);
 /* Put in, or replace. */
 int store_put_checkpoint(struct vmundo *v, const struct checkpoint *c, struct vmundo_error *err);
 

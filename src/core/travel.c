@@ -19,25 +19,6 @@
 /* ---- what there is --------------------------------------------------------------------------------------------------
  */
 
-static const struct checkpoint *find_leftover(const struct checkpoints *all)
-{
-    for (size_t i = 0; i < all->n; i++)
-        if (!all->items[i].label)
-            return &all->items[i];
-    return NULL;
-}
-
-static const struct checkpoint *find_nearest(const struct checkpoints *all, int64_t to)
-{
-    const struct checkpoint *best = NULL;
-    for (size_t i = 0; i < all->n; i++) {
-        const struct checkpoint *c = &all->items[i];
-        if (c->label && (!best || llabs(c->created_ms - to) < llabs(best->created_ms - to)))
-            best = c;
-    }
-    return best;
-}
-
 static int no_such(const char *name, const char *label, struct vmundo_error *err)
 {
     return error_set(err, VMUNDO_NOT_FOUND, "%s has no checkpoint '%.63s': 'vmundo tree %s' shows those that there are",
@@ -47,39 +28,60 @@ static int no_such(const char *name, const char *label, struct vmundo_error *err
 int verbs_find_checkpoint(const struct operation *op, const char *label, struct checkpoint *ret,
                           struct vmundo_error *err)
 {
-    AUTO_CHECKPOINTS struct checkpoints all = {0};
-    if (store_checkpoints(op->v, op->name, &all, err) < 0)
+    uint64_t id = 0;
+    if (store_find_checkpoint(op->v, op->name, label, &id, err) < 0)
         return -1;
-    for (size_t i = 0; i < all.n; i++)
-        if (all.items[i].label && str_eq(all.items[i].label, label)) {
-            *ret = all.items[i];
-            all.items[i] = (struct checkpoint){0};
-            return 0;
-        }
-    return no_such(op->name, label, err);
+    return id ? store_checkpoint(op->v, op->name, id, ret, err) : no_such(op->name, label, err);
 }
 
-/* Take the items that go out of all, and put them into op->gone. */
-static int give_up(struct operation *op, struct checkpoints *all, const bool *goes, struct vmundo_error *err)
+/* What --to can go to. */
+static bool has_a_time(const struct store_row *row)
 {
-    size_t n = 0;
-    op->gone.items = calloc(all->n + 1, sizeof(*op->gone.items));
-    if (!op->gone.items)
-        return error_nomem(err);
-    for (size_t i = 0; i < all->n; i++)
-        if (goes[i])
-            op->gone.items[op->gone.n++] = all->items[i];
-        else
-            all->items[n++] = all->items[i];
-    all->n = n;
-    /* What descended from one that goes descends from its parent. */
-    for (bool found = true; found && op->after;) {
-        const struct checkpoint *base = checkpoints_by_id(&op->gone, op->after->base);
-        found = base != NULL;
-        if (found)
-            op->after->base = base->parent;
+    return row->label || row->recorded;
+}
+
+static const struct store_row *find_nearest(const struct store_rows *rows, int64_t to)
+{
+    const struct store_row *best = NULL;
+    for (size_t i = 0; i < rows->n; i++) {
+        const struct store_row *row = &rows->items[i];
+        if (has_a_time(row) && (!best || llabs(row->created_ms - to) < llabs(best->created_ms - to)))
+            best = row;
     }
-    return 0;
+    return best;
+}
+
+/* As a clock shows it, with the date unless that is today's. */
+static void format_time(char *buf, size_t size, int64_t ms)
+{
+    time_t at = (time_t)(ms / 1000), now = time(NULL);
+    struct tm t, today;
+    bool known = localtime_r(&at, &t) && localtime_r(&now, &today);
+    bool same = known && t.tm_year == today.tm_year && t.tm_yday == today.tm_yday;
+    if (!known || !strftime(buf, size, same ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S", &t))
+        snprintf(buf, size, "?");
+}
+
+/* A second for clocks that show no smaller ones; and what happened since the newest is on its way to being recorded. */
+static int check_range(const struct record *r, const struct store_rows *rows, int64_t to, struct vmundo_error *err)
+{
+    int64_t oldest = INT64_MAX, newest = INT64_MIN;
+    int64_t late = r->every_ms > 1000 ? 2 * (int64_t)r->every_ms : 2000;
+    for (size_t i = 0; i < rows->n; i++) {
+        const struct store_row *row = &rows->items[i];
+        if (!has_a_time(row))
+            continue;
+        oldest = row->created_ms < oldest ? row->created_ms : oldest;
+        newest = row->created_ms > newest ? row->created_ms : newest;
+    }
+    if (to >= oldest - 1000 && to <= newest + (r->every_ms ? late : 1000))
+        return 0;
+    char asked[32], from[32], until[32];
+    format_time(asked, sizeof(asked), to);
+    format_time(from, sizeof(from), oldest);
+    format_time(until, sizeof(until), newest);
+    return error_set(err, VMUNDO_NOT_FOUND, "nothing of %s is there as of %s: its checkpoints are from %s to %s",
+                     r->name, asked, from, until);
 }
 
 /* ---- rollback -------------------------------------------------------------------------------------------------------
@@ -114,20 +116,34 @@ static int check_room(struct operation *op, struct vmundo_error *err)
     return 0;
 }
 
-/* *ret NULL: the origin. A fork goes back to what it was when it was forked. */
-static int find_target(const struct operation *op, const struct checkpoints *all,
-                       const struct vmundo_rollback_options *o, const struct checkpoint **ret, struct vmundo_error *err)
+static int find_at(const struct operation *op, int64_t to, uint64_t *ret, struct vmundo_error *err)
 {
-    *ret = NULL;
-    if (o->undo && !(*ret = find_leftover(all)))
-        return error_set(err, VMUNDO_CONFLICT, "%s: there is no rollback to undo", op->name);
-    if (o->checkpoint && !(*ret = checkpoints_find(all, o->checkpoint)))
-        return no_such(op->name, o->checkpoint, err);
-    if (o->to && !(*ret = find_nearest(all, o->to)))
+    CLEANUP(store_rows_clear) struct store_rows rows = {0};
+    if (store_rows(op->v, op->name, &rows, err) < 0)
+        return -1;
+    const struct store_row *row = find_nearest(&rows, to);
+    if (!row)
         return error_set(err, VMUNDO_NOT_FOUND, "%s has no checkpoints", op->name);
-    if (!*ret && op->before->home && !(*ret = checkpoints_by_id(all, op->before->home)))
-        return error_set(err, VMUNDO_FAILED, "%s: the checkpoint that it was forked to is gone", op->name);
+    if (check_range(op->before, &rows, to, err) < 0)
+        return -1;
+    *ret = row->id;
     return 0;
+}
+
+/* ret->id stays 0: the origin. A fork goes back to what it was when it was forked. */
+static int find_target(const struct operation *op, const struct vmundo_rollback_options *o, struct checkpoint *ret,
+                       struct vmundo_error *err)
+{
+    uint64_t id = 0;
+    if (o->to ? find_at(op, o->to, &id, err) < 0
+              : (o->undo || o->checkpoint) && store_find_checkpoint(op->v, op->name, o->checkpoint, &id, err) < 0)
+        return -1;
+    if (o->undo && !id)
+        return error_set(err, VMUNDO_CONFLICT, "%s: there is no rollback to undo", op->name);
+    if (o->checkpoint && !id)
+        return no_such(op->name, o->checkpoint, err);
+    id = id ? id : op->before->home;
+    return id ? store_checkpoint(op->v, op->name, id, ret, err) : 0;
 }
 
 static int start_from_origin(const struct vmundo *v, const struct operation *op, struct vmundo_error *err)
@@ -163,21 +179,25 @@ static int aim(struct operation *op, const struct checkpoint *target, const stru
 }
 
 /* The old branches become the checkpoint for --undo, and what was that before goes. */
-static int leave_behind(struct operation *op, struct checkpoints *all, bool forget, struct vmundo_error *err)
+static int leave_behind(struct operation *op, bool forget, struct vmundo_error *err)
 {
-    AUTO_FREE bool *goes = calloc(all->n + 1, sizeof(*goes));
-    if (!goes)
-        return error_nomem(err);
-    for (size_t i = 0; i < all->n; i++)
-        goes[i] = !all->items[i].label;
+    CLEANUP(store_rows_clear) struct store_rows rows = {0};
+    uint64_t last = 0;
     if (!forget && !op->old_first && record_can_branch(op->before) &&
         checkpoint_of_leftover(op->before, &op->made, err) < 0)
         return -1;
-    if (give_up(op, all, goes, err) < 0)
+    if (store_find_checkpoint(op->v, op->name, NULL, &last, err) < 0)
         return -1;
-    const struct checkpoint *parent = checkpoints_by_id(&op->gone, op->made.parent);
-    op->made.parent = parent ? parent->parent : op->made.parent;
-    return 0;
+    if (!last)
+        return 0;
+    if (store_rows(op->v, op->name, &rows, err) < 0)
+        return -1;
+    AUTO_FREE bool *goes = calloc(rows.n + 1, sizeof(*goes));
+    if (!goes)
+        return error_nomem(err);
+    for (size_t i = 0; i < rows.n; i++)
+        goes[i] = rows.items[i].id == last;
+    return operation_give_up(op, &rows, goes, err);
 }
 
 int vmundo_rollback(struct vmundo *v, const char *name, const struct vmundo_rollback_options *o,
@@ -185,14 +205,15 @@ int vmundo_rollback(struct vmundo *v, const char *name, const struct vmundo_roll
 {
     static const struct vmundo_rollback_options defaults;
     AUTO_OPERATION struct operation op = OPERATION_INIT;
-    AUTO_CHECKPOINTS struct checkpoints all = {0};
-    const struct checkpoint *target = NULL;
+    AUTO_CHECKPOINT struct checkpoint found = {0};
     o = o ? o : &defaults;
     if (!!o->checkpoint + !!o->to + o->undo > 1)
         return error_set(err, VMUNDO_USAGE, "a checkpoint, a time, and what was left behind exclude each other");
     if (verbs_begin(&op, v, "rollback", name, err) < 0 || verbs_copy_before(&op, err) < 0 ||
-        store_checkpoints(v, name, &all, err) < 0 || find_target(&op, &all, o, &target, err) < 0 ||
-        aim(&op, target, o, err) < 0 || check_room(&op, err) < 0 || leave_behind(&op, &all, o->forget, err) < 0)
+        find_target(&op, o, &found, err) < 0)
+        return -1;
+    const struct checkpoint *target = found.id ? &found : NULL;
+    if (aim(&op, target, o, err) < 0 || check_room(&op, err) < 0 || leave_behind(&op, o->forget, err) < 0)
         return -1;
     op.ret_console = o->ret_console;
     if (operation_execute(&op, err) < 0)
@@ -201,6 +222,8 @@ int vmundo_rollback(struct vmundo *v, const char *name, const struct vmundo_roll
         *o->ret_running = op.after->running;
     if (!v->dry_run)
         verbs_keep_reserve(&op);
+    if (o->ret_at)
+        *o->ret_at = found.created_ms;
     return 0;
 }
 
@@ -209,7 +232,7 @@ int vmundo_rollback(struct vmundo *v, const char *name, const struct vmundo_roll
 
 static int check_label(struct vmundo *v, const char *name, const char *label, struct vmundo_error *err)
 {
-    AUTO_CHECKPOINTS struct checkpoints all = {0};
+    uint64_t id = 0;
     if (!label)
         return 0;
     if (!vmundo_name_is_valid(label))
@@ -217,14 +240,27 @@ static int check_label(struct vmundo *v, const char *name, const char *label, st
                          "'%.63s' cannot be a label: letters, digits, and . _ + - after the first, 63 "
                          "at most",
                          label);
-    if (store_checkpoints(v, name, &all, err) < 0)
+    if (store_find_checkpoint(v, name, label, &id, err) < 0)
         return -1;
-    return checkpoints_find(&all, label)
-               ? error_set(err, VMUNDO_CONFLICT,
-                           "%s has a checkpoint '%s' already: choose another label, or 'vmundo prune "
-                           "%s %s' first",
-                           name, label, name, label)
-               : 0;
+    return id ? error_set(err, VMUNDO_CONFLICT,
+                          "%s has a checkpoint '%s' already: choose another label, or 'vmundo prune "
+                          "%s %s' first",
+                          name, label, name, label)
+              : 0;
+}
+
+int verbs_plan_checkpoint(struct operation *op, const char *label, bool recorded, bool ram, struct vmundo_error *err)
+{
+    if (verbs_copy_before(op, err) < 0 || checkpoint_plan(op->v, op->before, label, ram, &op->made, err) < 0 ||
+        plan_preflight(&op->made.record, NULL, err) < 0)
+        return -1;
+    op->made.recorded = recorded;
+    if (recorded) {
+        free(op->made.label);
+        op->made.label = NULL;
+    }
+    op->after->counter = op->after->base = op->made.id;
+    return 0;
 }
 
 int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_checkpoint_options *o,
@@ -234,10 +270,8 @@ int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_ch
     AUTO_OPERATION struct operation op = OPERATION_INIT;
     o = o ? o : &defaults;
     if (verbs_begin(&op, v, "checkpoint", name, err) < 0 || check_label(v, name, o->label, err) < 0 ||
-        verbs_copy_before(&op, err) < 0 || checkpoint_plan(v, op.before, o->label, o->ram, &op.made, err) < 0 ||
-        plan_preflight(&op.made.record, NULL, err) < 0)
+        verbs_plan_checkpoint(&op, o->label, false, o->ram, err) < 0)
         return -1;
-    op.after->counter = op.after->base = op.made.id;
     op.pause_ms = o->pause_ms;
     if (o->ret_label)
         snprintf(o->ret_label, VMUNDO_NAME_SIZE, "%s", op.made.label);
@@ -256,25 +290,29 @@ int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_ch
 int vmundo_pin(struct vmundo *v, const char *name, const char *label, bool pinned, struct vmundo_error *err)
 {
     AUTO_OPERATION struct operation op = OPERATION_INIT;
-    AUTO_CHECKPOINTS struct checkpoints all = {0};
-    if (verbs_begin(&op, v, pinned ? "pin" : "unpin", name, err) < 0 || store_checkpoints(v, name, &all, err) < 0)
+    AUTO_CHECKPOINT struct checkpoint c = {0};
+    uint64_t id = 0;
+    if (verbs_begin(&op, v, pinned ? "pin" : "unpin", name, err) < 0 ||
+        store_find_checkpoint(v, name, label, &id, err) < 0)
         return -1;
-    const struct checkpoint *c = checkpoints_find(&all, label);
-    if (!c)
+    if (!id)
         return no_such(name, label, err);
-    if (v->dry_run || c->pinned == pinned)
+    if (store_checkpoint(v, name, id, &c, err) < 0)
+        return -1;
+    if (v->dry_run || c.pinned == pinned)
         return 0;
-    struct checkpoint now = *c;
-    now.pinned = pinned;
-    return checkpoint_write_mark(v, &now, err) < 0 ? -1 : store_put_checkpoint(v, &now, err);
+    c.pinned = pinned;
+    return checkpoint_write_mark(v, &c, true, err) < 0 ? -1 : store_put_checkpoint(v, &c, err);
 }
 
 /* Of the checkpoints made in one period (of seconds; 0: each by itself) the newest is kept, for the latest so many
  * periods that have one. */
-static void keep_newest(const struct checkpoints *all, unsigned periods, int64_t seconds, bool *goes)
+static void keep_newest(const struct store_rows *all, unsigned periods, int64_t seconds, bool *goes)
 {
     int64_t last = -1;
     for (size_t i = all->n; i > 0 && periods > 0; i--) {
+        if (!all->items[i - 1].label)
+            continue;
         int64_t period = seconds ? all->items[i - 1].created_ms / 1000 / seconds : (int64_t)i;
         if (period == last)
             continue;
@@ -284,33 +322,39 @@ static void keep_newest(const struct checkpoints *all, unsigned periods, int64_t
     }
 }
 
-static int choose_labelled(const struct record *r, const struct checkpoints *all, const char *const *labels, bool *goes,
+static int choose_labelled(const struct record *r, const struct store_rows *all, const char *const *labels, bool *goes,
                            struct vmundo_error *err)
 {
     const char *name = r->name;
     for (; *labels; labels++) {
-        const struct checkpoint *c = checkpoints_find(all, *labels);
-        if (!c)
+        size_t i = 0;
+        while (i < all->n && !(all->items[i].label && str_eq(all->items[i].label, *labels)))
+            i++;
+        if (i == all->n)
             return no_such(name, *labels, err);
-        if (c->pinned)
+        if (all->items[i].pinned)
             return error_set(err, VMUNDO_REFUSED, "%s is pinned: 'vmundo unpin %s %s' first", *labels, name, *labels);
-        if (c->id == r->home)
+        if (all->items[i].id == r->home)
             return error_set(err, VMUNDO_REFUSED, "%s is where %s was forked: 'vmundo rollback %s' goes back to it",
                              *labels, name, name);
-        goes[c - all->items] = true;
+        goes[i] = true;
     }
     return 0;
 }
 
-static int choose(const struct record *r, const struct checkpoints *all, const struct vmundo_prune_options *o,
+static int choose(const struct record *r, const struct store_rows *all, const struct vmundo_prune_options *o,
                   bool *goes, struct vmundo_error *err)
 {
+    for (size_t i = 0; i < all->n; i++)
+        goes[i] = o->recorded && all->items[i].recorded;
     if (o->labels)
         return choose_labelled(r, all, o->labels, goes, err);
+    if (!o->last && !o->hourly && !o->daily && !o->weekly && o->recorded)
+        return 0;
     if (!o->last && !o->hourly && !o->daily && !o->weekly)
         return error_set(err, VMUNDO_USAGE, "say which checkpoints to remove, by label or by how many to keep");
     for (size_t i = 0; i < all->n; i++)
-        goes[i] = all->items[i].label && !all->items[i].pinned && all->items[i].id != r->home;
+        goes[i] = goes[i] || (all->items[i].label && !all->items[i].pinned && all->items[i].id != r->home);
     keep_newest(all, o->last, 0, goes);
     keep_newest(all, o->hourly, 3600, goes);
     keep_newest(all, o->daily, 86400, goes);
@@ -322,80 +366,16 @@ int vmundo_prune(struct vmundo *v, const char *name, const struct vmundo_prune_o
                  struct vmundo_error *err)
 {
     AUTO_OPERATION struct operation op = OPERATION_INIT;
-    AUTO_CHECKPOINTS struct checkpoints all = {0};
+    CLEANUP(store_rows_clear) struct store_rows all = {0};
     if (verbs_begin(&op, v, "prune", name, err) < 0 || verbs_copy_before(&op, err) < 0 ||
-        store_checkpoints(v, name, &all, err) < 0)
+        store_rows(v, name, &all, err) < 0)
         return -1;
     AUTO_FREE bool *goes = calloc(all.n + 1, sizeof(*goes));
     if (!goes)
         return error_nomem(err);
-    if (choose(op.before, &all, o, goes, err) < 0 || give_up(&op, &all, goes, err) < 0)
+    if (choose(op.before, &all, o, goes, err) < 0 || operation_give_up(&op, &all, goes, err) < 0)
         return -1;
     if (ret_n)
         *ret_n = (unsigned)op.gone.n;
     return op.gone.n ? operation_execute(&op, err) : 0;
-}
-
-/* ---- the tree
- * -------------------------------------------------------------------------------------------------------- */
-
-void vmundo_tree_free(struct vmundo_tree *t)
-{
-    for (size_t i = 0; t && i < t->n_nodes; i++) {
-        free(t->nodes[i].label);
-        free(t->nodes[i].state);
-        free(t->nodes[i].consistency);
-    }
-    if (t) {
-        free(t->nodes);
-        *t = (struct vmundo_tree){0};
-    }
-}
-
-static uint64_t bytes_used(const struct record *r)
-{
-    uint64_t used = 0;
-    for (size_t i = 0; i < r->n_branches; i++) {
-        CLEANUP(branch_status_clear) struct branch_status s = {0};
-        if (storage_inspect(&r->branches[i], &s, NULL) == 0)
-            used += s.used;
-    }
-    return used;
-}
-
-static int fill_node(const struct checkpoint *c, struct vmundo_node *n, struct vmundo_error *err)
-{
-    n->id = c->id;
-    n->parent = c->parent;
-    n->created = c->created_ms / 1000;
-    n->ram = c->saved != NULL;
-    n->pinned = c->pinned;
-    n->used = bytes_used(&c->record);
-    return str_copy(c->label, &n->label, err) < 0 || str_copy(c->consistency, &n->consistency, err) < 0 ||
-                   str_copy(c->record.running ? "running" : "off", &n->state, err) < 0
-               ? -1
-               : 0;
-}
-
-int vmundo_tree(struct vmundo *v, const char *name, struct vmundo_tree *ret, struct vmundo_error *err)
-{
-    CLEANUP(record_clear) struct record r = {0};
-    AUTO_CHECKPOINTS struct checkpoints all = {0};
-    CLEANUP(vmundo_tree_free) struct vmundo_tree t = {0};
-    if (store_get_record(v, name, &r, err) < 0 || store_checkpoints(v, name, &all, err) < 0)
-        return -1;
-    t.current = r.base;
-    t.nodes = calloc(all.n + 1, sizeof(*t.nodes));
-    if (!t.nodes)
-        return error_nomem(err);
-    for (; t.n_nodes < all.n; t.n_nodes++) {
-        t.nodes[t.n_nodes].current = all.items[t.n_nodes].id == r.base;
-        if (fill_node(&all.items[t.n_nodes], &t.nodes[t.n_nodes], err) < 0) {
-            t.n_nodes++;
-            return -1;
-        }
-    }
-    *ret = t;
-    t = (struct vmundo_tree){0};
-    return 0;
 }

@@ -138,8 +138,8 @@ struct hyper_driver {
     int (*release)(int fd, bool *ret_held, struct vmundo_error *err);
 
     /* Write the state of a paused or held guest to a new file: its devices, and its RAM too unless that is in a file that
-     * is not private. path is absolute, nothing is there; the file gets mode 0600, and its contents are durable on return
-     * (its name is not). The guest stays paused. On failure there is no file, and the guest can be let run and, after
+     * is not private. path is absolute, nothing is there; the file gets mode 0600. It is the caller's to make it durable (fsync(2)), which a
+     * guest need not wait for. The guest stays paused. On failure there is no file, and the guest can be let run and, after
      * that, be saved. If we are killed, the guest runs on like one that was held, and a file may be left that start
      * refuses. Saving again a guest that was paused all the time since gives the same contents. Errors: VMUNDO_CONFLICT
      * it runs, is off, or has ended; or was let run meanwhile. May be missing: then the driver has no checkpoints with

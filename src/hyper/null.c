@@ -115,7 +115,7 @@ static int read_ram(const struct instance *i, char **ret, size_t *ret_len, struc
 static int write_saved(int fd, const char *ram, size_t len, struct vmundo_error *err)
 {
     size_t head = strlen(SAVED);
-    if (write(fd, SAVED, head) != (ssize_t)head || write(fd, ram, len) != (ssize_t)len || fdatasync(fd) < 0)
+    if (write(fd, SAVED, head) != (ssize_t)head || write(fd, ram, len) != (ssize_t)len)
         return error_errno(err, errno, "cannot write the saved state");
     return 0;
 }

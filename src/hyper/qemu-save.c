@@ -166,7 +166,7 @@ static int copy(int to, int from, struct vmundo_error *err)
     if (sys_ficlone(to, from) < 0)
         while ((n = sendfile(to, from, &at, (size_t)1 << 30)) > 0)
             ;
-    return n < 0 || fdatasync(to) < 0 ? error_errno(err, errno, "cannot copy the guest's state") : 0;
+    return n < 0 ? error_errno(err, errno, "cannot copy the guest's state") : 0;
 }
 
 static int save_again(int dirfd, int fd, const char *of, struct vmundo_error *err)

@@ -59,8 +59,8 @@ int saved_finish(int fd, struct saved *s, struct vmundo_error *err)
     if (!head)
         return -1;
     ssize_t n = pwrite(fd, head, strlen(head), 0);
-    if (n != (ssize_t)strlen(head) || fdatasync(fd) < 0)
-        return error_errno(err, n >= 0 && n != (ssize_t)strlen(head) ? ENOSPC : errno, "cannot write the saved state");
+    if (n != (ssize_t)strlen(head))
+        return error_errno(err, n >= 0 ? ENOSPC : errno, "cannot write the saved state");
     return 0;
 }
 

@@ -88,6 +88,16 @@ static int note_pid(const struct monitor *m, struct vmundo_error *err)
     return rundir_put(m->dir, RUNDIR_QEMU_PID, o, err);
 }
 
+/* QEMU asks for huge pages for its RAM. In a file that is cloned again and again each byte that the guest changes would then
+ * cost 2 MiB of writing. Without this it works, too. */
+static void want_small_pages(const struct monitor *m)
+{
+    struct stat st;
+    if (str_eq(spec_string(m, "ram", "anonymous"), "shared") && fstat(MONITOR_FD_RAM, &st) == 0 &&
+        sys_deny_huge_pages((uint64_t)st.st_size) < 0)
+        log_say("the RAM file will be in huge pages: %s", strerror(errno));
+}
+
 static int spawn(struct monitor *m, struct vmundo_error *err)
 {
     CLEANUP(handover_close) struct handover h = {.n = 0};
@@ -105,6 +115,7 @@ static int spawn(struct monitor *m, struct vmundo_error *err)
     o.fds = h.fds;
     o.n_fds = h.n;
     pid_t pid;
+    want_small_pages(m);
     if (process_spawn(argv, &o, &pid, err) < 0)
         return -1;
     m->is_child = true;

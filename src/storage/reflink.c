@@ -144,6 +144,11 @@ static int reflink_refill(struct branch *b, const struct mark *m, struct vmundo_
     return sidecar_refill(b, m, reflink_fill, err);
 }
 
+static int reflink_create_unsettled(struct branch *b, const struct mark *m, struct vmundo_error *err)
+{
+    return sidecar_create_unsettled(b, m, reflink_fill, err);
+}
+
 /* ---- inspect ---------------------------------------------------------------------------------------------------- */
 
 /* The bytes in extents that the file shares with no other. */
@@ -320,6 +325,8 @@ const struct storage_driver storage_reflink = {
     .preflight = sidecar_preflight,
     .create = reflink_create,
     .refill = reflink_refill,
+    .create_unsettled = reflink_create_unsettled,
+    .settle = sidecar_settle,
     .remove = sidecar_remove,
     .inspect = reflink_inspect,
     .changed = sidecar_changed,

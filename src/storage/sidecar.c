@@ -324,9 +324,13 @@ static int publish(const struct branch *b, const struct sidecar_file *new, struc
     return 0;
 }
 
-static int make(struct branch *b, const struct mark *m, int from, sidecar_fill_fn fill, bool by_mark,
+/* How a branch comes to be whole. */
+enum durability { BY_NAME, BY_MARK, BY_MARK_LATER };
+
+static int make(struct branch *b, const struct mark *m, int from, sidecar_fill_fn fill, enum durability how,
                 struct vmundo_error *err)
 {
+    bool by_mark = how != BY_NAME;
     AUTO_SIDECAR_FILE struct sidecar_file new = SIDECAR_FILE_INIT;
     AUTO_FREE char *name = str_printf(err, "%s%s", strrchr(b->path, '/') + 1, by_mark ? "" : SIDECAR_PART);
     struct stat st;
@@ -335,29 +339,30 @@ static int make(struct branch *b, const struct mark *m, int from, sidecar_fill_f
     const struct sidecar_fill f = {b, from, new.dirfd, name, new.fd};
     if (fstat(new.fd, &st) == 0 && note_inode(b, st.st_ino, err) == 0 && fill(&f, err) == 0 &&
         check_unchanged(b, from, err) == 0 && give_owner(new.fd, from, err) == 0 &&
-        write_mark(new.fd, b, m, by_mark, err) == 0 && publish(b, &new, err) == 0)
+        write_mark(new.fd, b, m, by_mark, err) == 0 && (how == BY_MARK_LATER || publish(b, &new, err) == 0))
         return 0;
     unlinkat(new.dirfd, name, 0);
     sidecar_tidy(b->path);
     return -1;
 }
 
-int sidecar_create(struct branch *b, const struct mark *m, sidecar_fill_fn fill, bool by_mark, struct vmundo_error *err)
+static int create(struct branch *b, const struct mark *m, sidecar_fill_fn fill, enum durability how,
+                  struct vmundo_error *err)
 {
     AUTO_SIDECAR_FILE struct sidecar_file from = SIDECAR_FILE_INIT;
     AUTO_FREE char *print = NULL;
     bool complete;
-    if (find_complete(b, m, by_mark, &complete, err) < 0)
+    if (find_complete(b, m, how != BY_NAME, &complete, err) < 0)
         return -1;
     if (complete)
         return 0;
     if (b->base)
-        return sidecar_open_branch(b->base, O_RDONLY, &from, err) < 0 ? -1 : make(b, m, from.fd, fill, by_mark, err);
+        return sidecar_open_branch(b->base, O_RDONLY, &from, err) < 0 ? -1 : make(b, m, from.fd, fill, how, err);
     if (sidecar_open_origin(b->origin, O_RDONLY, &from, err) < 0 || fingerprint_take_fd(from.fd, &print, err) < 0)
         return -1;
     free(b->fingerprint);
     b->fingerprint = TAKE(print);
-    return make(b, m, from.fd, fill, by_mark, err);
+    return make(b, m, from.fd, fill, how, err);
 }
 
 int sidecar_refill(struct branch *b, const struct mark *m, sidecar_fill_fn fill, struct vmundo_error *err)
@@ -377,7 +382,31 @@ int sidecar_refill(struct branch *b, const struct mark *m, sidecar_fill_fn fill,
     return fsync(to.fd) < 0 ? error_errno(err, errno, "cannot make %s durable", b->path) : 0;
 }
 
-/* ---- RAM ------------------------------------------------------------------------------------------------------------ */
+int sidecar_create(struct branch *b, const struct mark *m, sidecar_fill_fn fill, bool by_mark, struct vmundo_error *err)
+{
+    return create(b, m, fill, by_mark ? BY_MARK : BY_NAME, err);
+}
+
+int sidecar_create_unsettled(struct branch *b, const struct mark *m, sidecar_fill_fn fill, struct vmundo_error *err)
+{
+    return create(b, m, fill, BY_MARK_LATER, err);
+}
+
+static int settle(const char *path, struct vmundo_error *err)
+{
+    AUTO_SIDECAR_FILE struct sidecar_file f = SIDECAR_FILE_INIT;
+    if (sidecar_open_branch(path, O_RDONLY, &f, err) < 0)
+        return -1;
+    return fsync(f.fd) < 0 || sys_fsync_dir(f.dirfd) < 0 ? error_errno(err, errno, "cannot flush %s", path) : 0;
+}
+
+int sidecar_settle(const struct branch *b, struct vmundo_error *err)
+{
+    return settle(b->path, err);
+}
+
+/* ---- RAM ------------------------------------------------------------------------------------------------------------
+ */
 
 static int fill_ram(int fd, const char *from, uint64_t size, struct vmundo_error *err)
 {
@@ -406,11 +435,10 @@ int storage_ram_make(const char *path, const char *from, uint64_t size, const st
     AUTO_FREE char *text = ram_mark(m, err);
     if (!text || open_new(path, strrchr(path, '/') + 1, &f, err) < 0)
         return -1;
-    if (fill_ram(f.fd, from, size, err) == 0 &&
-        (fsetxattr(f.fd, SIDECAR_XATTR, text, strlen(text), 0) < 0 ||
-         (durable && (fsync(f.fd) < 0 || sys_fsync_dir(f.dirfd) < 0))
-             ? error_errno(err, errno, "cannot make it durable")
-             : 0) == 0)
+    if (fill_ram(f.fd, from, size, err) == 0 && (fsetxattr(f.fd, SIDECAR_XATTR, text, strlen(text), 0) < 0 ||
+                                                         (durable && (fsync(f.fd) < 0 || sys_fsync_dir(f.dirfd) < 0))
+                                                     ? error_errno(err, errno, "cannot make it durable")
+                                                     : 0) == 0)
         return 0;
     unlinkat(f.dirfd, f.base, 0);
     return error_wrap(err, "%s", path);
@@ -471,6 +499,11 @@ int storage_ram_check(const char *path, const struct mark *m, struct vmundo_erro
     if (n == (ssize_t)strlen(want) && memcmp(text, want, (size_t)n) == 0)
         return 0;
     return error_set(err, VMUNDO_CONFLICT, "the RAM in %s does not belong to this state of the disks", path);
+}
+
+int storage_ram_settle(const char *path, struct vmundo_error *err)
+{
+    return settle(path, err);
 }
 
 int storage_ram_remove(const char *path, struct vmundo_error *err)

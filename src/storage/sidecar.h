@@ -55,6 +55,10 @@ int sidecar_refill(struct branch *b, const struct mark *m, sidecar_fill_fn fill,
 int sidecar_create(struct branch *b, const struct mark *m, sidecar_fill_fn fill, bool by_mark,
                    struct vmundo_error *err);
 
+/* storage_driver.create_unsettled for a branch that is known to be complete by its mark, and settle. */
+int sidecar_create_unsettled(struct branch *b, const struct mark *m, sidecar_fill_fn fill, struct vmundo_error *err);
+int sidecar_settle(const struct branch *b, struct vmundo_error *err);
+
 /* storage_driver.remove, inspect (used: all that is allocated), changed. */
 int sidecar_remove(const struct branch *b, struct vmundo_error *err);
 int sidecar_inspect(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);

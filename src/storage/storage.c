@@ -160,6 +160,22 @@ int storage_refill(struct branch *b, const struct mark *m, struct vmundo_error *
     return b->driver->refill(b, m, err) < 0 ? error_wrap(err, "cannot fill the branch %s", b->path) : 0;
 }
 
+int storage_create_unsettled(struct branch *b, const struct mark *m, struct vmundo_error *err)
+{
+    if (!b->driver->create_unsettled)
+        return storage_create(b, m, err);
+    if (b->driver->create_unsettled(b, m, err) < 0)
+        return error_wrap(err, "cannot make a branch of %s", b->origin);
+    return b->fingerprint ? 0 : broken(b, "a branch without a fingerprint", err);
+}
+
+int storage_settle(const struct branch *b, struct vmundo_error *err)
+{
+    if (b->driver->settle && b->driver->settle(b, err) < 0)
+        return error_wrap(err, "cannot make the branch %s durable", b->path);
+    return 0;
+}
+
 int storage_attach(const struct branch *b, struct vmundo_error *err)
 {
     if (b->driver->attach && b->driver->attach(b, err) < 0)

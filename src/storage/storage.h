@@ -125,6 +125,11 @@ struct storage_driver {
      * now: the same file or device, with base's content, and the mark. May be missing: that cannot be. What is cut off
      * half way leaves a branch that is worth nothing. */
     int (*refill)(struct branch *b, const struct mark *m, struct vmundo_error *err);
+    /* As create, and settle makes it durable: a guest that is paused meanwhile need not wait for the disk. Until then a
+     * power cut may leave anything in its place. May be missing, both: then create is called and there is nothing to
+     * settle. */
+    int (*create_unsettled)(struct branch *b, const struct mark *m, struct vmundo_error *err);
+    int (*settle)(const struct branch *b, struct vmundo_error *err);
 
     /* Make it usable after create or after a reboot (activate, mount), and undo that. May be missing: nothing to do. */
     int (*attach)(const struct branch *b, struct vmundo_error *err);
@@ -196,6 +201,8 @@ int storage_preflight(const struct branch *b, struct vmundo_error *err);
 int storage_preflight_replacing(const struct branch *b, const struct branch *gone, struct vmundo_error *err);
 int storage_create(struct branch *b, const struct mark *m, struct vmundo_error *err);
 int storage_refill(struct branch *b, const struct mark *m, struct vmundo_error *err);
+int storage_create_unsettled(struct branch *b, const struct mark *m, struct vmundo_error *err);
+int storage_settle(const struct branch *b, struct vmundo_error *err);
 int storage_attach(const struct branch *b, struct vmundo_error *err);
 int storage_detach(const struct branch *b, struct vmundo_error *err);
 int storage_locate(const struct branch *b, const char *inside, char **ret_path, char **ret_format, bool *ret_block,
@@ -259,6 +266,8 @@ int storage_ram_share(const char *path, const char *with, struct vmundo_error *e
 /* Put the content of the RAM file `from`, of the same size, into one that is there, and that may be open and mapped; from
  * now on it is *m's. Not durable. */
 int storage_ram_refill(const char *path, const char *from, const struct mark *m, struct vmundo_error *err);
+/* Make it durable now. */
+int storage_ram_settle(const char *path, struct vmundo_error *err);
 /* Is that the RAM of *m? VMUNDO_CONFLICT: another's. */
 int storage_ram_check(const char *path, const struct mark *m, struct vmundo_error *err);
 int storage_ram_remove(const char *path, struct vmundo_error *err);

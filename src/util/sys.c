@@ -8,10 +8,15 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -54,6 +59,33 @@ int sys_open_parent(const char *path, int *ret_dirfd, const char **ret_base, str
 int sys_ficlone(int dst, int src)
 {
     return (int)TEMP_FAILURE_RETRY(ioctl(dst, FICLONE, src));
+}
+
+/* The words of struct seccomp_data, seccomp(2); x86-64 is little-endian. */
+#define FIELD(name) (uint32_t) offsetof(struct seccomp_data, name)
+#define LOAD(at) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at)
+/* Go on if it is that, else to what is so many instructions further. */
+#define ONLY(value, else_skip) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, else_skip)
+#define RETURN(what) BPF_STMT(BPF_RET | BPF_K, what)
+
+int sys_deny_huge_pages(uint64_t length)
+{
+    struct sock_filter code[] = {
+        LOAD(FIELD(arch)),
+        ONLY(AUDIT_ARCH_X86_64, 9),
+        LOAD(FIELD(nr)),
+        ONLY(SYS_madvise, 7),
+        LOAD(FIELD(args[2])),
+        ONLY(MADV_HUGEPAGE, 5),
+        LOAD(FIELD(args[1])),
+        ONLY((uint32_t)length, 3),
+        LOAD(FIELD(args[1]) + 4),
+        ONLY((uint32_t)(length >> 32), 1),
+        RETURN(SECCOMP_RET_ERRNO | EINVAL),
+        RETURN(SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = ARRAY_SIZE(code), .filter = code};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -1 : prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
 int sys_renameat2(int olddir, const char *old, int newdir, const char *new, unsigned flags)

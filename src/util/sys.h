@@ -75,6 +75,11 @@ int sys_pidfd_wait(int pidfd, int timeout_ms);
 int sys_unix_listen(int dirfd, const char *name);
 int sys_unix_connect(int dirfd, const char *name);
 
+/* From now on madvise(2) with MADV_HUGEPAGE for a range of exactly that many bytes fails (EINVAL) in this process and its
+ * children, who cannot gain privileges any more either: a file that is mapped in huge pages is written in huge pages, however
+ * little of one has changed. 0, or -1 and errno. */
+int sys_deny_huge_pages(uint64_t length);
+
 /* Non-cryptographic 128 random bits as 32 hex digits from getrandom(2). */
 int sys_random_hex(char out[33], struct vmundo_error *err);
 

@@ -33,6 +33,35 @@ unchanged
 no_traces "run on a full file system"
 rm "$fs/full"
 
+step "a full XFS: a checkpoint is refused or made, never half; recording lets the oldest go, then refuses"
+vmundo run -H null "$work/vm.cfg"
+vmundo checkpoint vm before --ram
+vmundo record vm --once
+vmundo record vm --once
+fill_up "$fs"
+branches() { find "$fs/.vmundo" -type f | sort; }
+branches >"$work/branches"
+rc=0
+vmundo checkpoint vm full --ram >"$work/output" 2>&1 || rc=$?
+cat "$work/output"
+case $rc in
+0) vmundo prune vm full ;;
+1 | 5) grep -qiE "space|room|free" "$work/output" || fail "the message does not speak of space" ;;
+*) fail "exit code $rc" ;;
+esac
+branches | diff "$work/branches" - || fail "a checkpoint that failed left something, or took something away"
+! vmundo tree vm | grep -q full || fail "a checkpoint that failed is in the tree"
+expect_exit 5 "MiB free, and more checkpoints need" vmundo record vm --once
+! vmundo tree vm | grep -q recorded || fail "there is no room, and recorded ones are left"
+vmundo tree vm | grep -q before || fail "one with a label went"
+rm "$fs/full"
+vmundo record vm --once
+vmundo checkpoint vm full --ram
+vmundo rollback vm before
+vmundo drop vm
+unchanged
+no_traces "checkpoints on a full file system"
+
 step "a full ext4, for an overlay"
 make_fs ext4 64M
 make_disk "$fs/small.img" 16M state=known

@@ -69,8 +69,13 @@ vmundo rollback vm five
 is five five
 
 step "by time, off, and from off"
-vmundo rollback vm --to -1s --boot
+made=$(vmundo tree vm --json | python3 -c '
+import json, sys
+print(next(n["created"] for n in json.load(sys.stdin) if n["label"] == "five"))')
+expect_exit 0 "rolled back to $(date -d "@$made" '+%F %T')" \
+    vmundo rollback vm --boot --to "$(date -d "@$((made + 1))" '+%F %T')"
 is five
+expect_exit 3 "as of .*: its checkpoints are from .* to " vmundo rollback vm --to -2d
 expect_exit 2 "not a time" vmundo rollback vm --to yesterday
 expect_exit 2 "exclude" vmundo rollback vm five --undo
 vmundo stop --force vm

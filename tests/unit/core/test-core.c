@@ -498,6 +498,34 @@ static void test_newer_version(void **state)
     assert_error(f, vmundo_recover(&f->options, &done, &f->err), VMUNDO_FAILED, "newer vmundo");
 }
 
+/* A database of format 1 is brought to the present one. */
+static void test_older_version(void **state)
+{
+    static const char to_1[] =
+        "DROP INDEX checkpoint_label; DROP INDEX checkpoint_left; ALTER TABLE domain DROP COLUMN every_ms;"
+        "ALTER TABLE checkpoint RENAME TO newer;"
+        "CREATE TABLE checkpoint (domain TEXT NOT NULL, id INTEGER NOT NULL, label TEXT, record TEXT NOT NULL,"
+        " PRIMARY KEY (domain, id), UNIQUE (domain, label)) WITHOUT ROWID;"
+        "INSERT INTO checkpoint SELECT domain, id, label, record FROM newer; DROP TABLE newer; PRAGMA user_version=1";
+    struct fixture *f = *state;
+    struct vmundo_tree t;
+    assert_ok(f, run(f));
+    assert_ok(f, vmundo_checkpoint(f->v, "web", &(struct vmundo_checkpoint_options){.label = "one"}, &f->err));
+    assert_ok(f, vmundo_checkpoint(f->v, "web", &(struct vmundo_checkpoint_options){.label = "two"}, &f->err));
+    assert_ok(f, vmundo_rollback(f->v, "web", &(struct vmundo_rollback_options){.checkpoint = "one"}, &f->err));
+    assert_int_equal(sqlite3_exec(f->v->db, to_1, NULL, NULL, NULL), SQLITE_OK);
+    reopen(f, false);
+    assert_ok(f, vmundo_tree(f->v, "web", NULL, &t, &f->err));
+    assert_int_equal(t.n_nodes, 3);
+    assert_string_equal(t.nodes[1].label, "one");
+    assert_string_equal(t.nodes[2].label, "two");
+    assert_int_equal(t.nodes[2].parent, t.nodes[1].id);
+    assert_int_equal(t.current, t.nodes[1].id);
+    vmundo_tree_free(&t);
+    assert_ok(f, vmundo_rollback(f->v, "web", &(struct vmundo_rollback_options){.undo = true}, &f->err));
+    assert_state(f, "running", 5);
+}
+
 static void test_damaged_database(void **state)
 {
     struct fixture *f = *state;
@@ -628,6 +656,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_first, setup, teardown),
         cmocka_unit_test_setup_teardown(test_newer_version, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_older_version, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_database, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recover_undoes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recover_finishes, setup, teardown),

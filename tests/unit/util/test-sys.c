@@ -8,6 +8,7 @@
 #include <linux/openat2.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -619,6 +620,29 @@ static void test_random_hex(void **state)
 
 #define IN_TMPDIR(f) cmocka_unit_test_setup_teardown(f, tmpdir_setup, tmpdir_teardown)
 
+/* Only for a range of that length, and only that advice; in a child, since it cannot be taken back. */
+static void test_deny_huge_pages(void **state)
+{
+    (void)state;
+    const size_t length = (size_t)4 << 20;
+    char *p = mmap(NULL, 2 * length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(p != MAP_FAILED);
+    if (madvise(p, length, MADV_HUGEPAGE) < 0)
+        skip(); /* a kernel without them */
+    pid_t child = fork();
+    if (child == 0) {
+        int bad = sys_deny_huge_pages(length) < 0 ? 1 : 0;
+        bad |= madvise(p, length, MADV_HUGEPAGE) == 0 || errno != EINVAL ? 2 : 0;
+        bad |= madvise(p, 2 * length, MADV_HUGEPAGE) < 0 ? 4 : 0;
+        bad |= madvise(p, length, MADV_WILLNEED) < 0 ? 8 : 0;
+        _exit(bad);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    munmap(p, 2 * length);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -646,6 +670,7 @@ int main(void)
         cmocka_unit_test(test_process_with_a_nasty_name),
         cmocka_unit_test(test_pidfd_wait_goes_on_after_signals),
         cmocka_unit_test(test_clocks),
+        cmocka_unit_test(test_deny_huge_pages),
         IN_TMPDIR(test_unix_sockets),
         IN_TMPDIR(test_unix_socket_errors),
         cmocka_unit_test(test_random_hex),

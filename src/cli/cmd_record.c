@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* cmd_record.c: vmundo record. */
+#include "cli/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct vmundo_record_options values;
+static const char *every, *keep;
+
+static const struct cli_option options[] = {
+    {"every", 'e', "TIME", OPT_TEXT, &every, "make a checkpoint every TIME (1s)", COMPLETE_NONE},
+    {"keep", 'k', "TIME", OPT_TEXT, &keep, "keep what is recorded for TIME (10m)", COMPLETE_NONE},
+    {"space", 's', "SIZE", OPT_SIZE, &values.space, "let what is recorded take up SIZE at most", COMPLETE_NONE},
+    {"ram", 0, NULL, OPT_FLAG, &values.with_ram, "with the guest's RAM again", COMPLETE_NONE},
+    {"no-ram", 0, NULL, OPT_FLAG, &values.no_ram, "without the guest's RAM", COMPLETE_NONE},
+    {"once", '1', NULL, OPT_FLAG, &values.once, "make one recorded checkpoint now, and let old ones go", COMPLETE_NONE},
+    {"stop", 0, NULL, OPT_FLAG, &values.stop, "record no longer; what is recorded stays", COMPLETE_NONE},
+    {0},
+};
+
+/* "10", "500ms", "1s", "10m", "2h", "1d" */
+static int parse_duration(const char *name, const char *text, uint64_t *ret_ms, struct vmundo_error *err)
+{
+    static const struct {
+        const char *unit;
+        double ms;
+    } units[] = {{"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60e3}, {"h", 3600e3}, {"d", 86400e3}};
+    char *end = NULL;
+    double n = strchr("0123456789.", text[0]) && text[0] ? strtod(text, &end) : -1;
+    for (size_t i = 0; n > 0 && i < sizeof(units) / sizeof(units[0]); i++)
+        if (!strcmp(end, units[i].unit) && n * units[i].ms >= 1 && n * units[i].ms <= 3650 * 86400e3) {
+            *ret_ms = (uint64_t)(n * units[i].ms);
+            return 0;
+        }
+    return cli_error(err, VMUNDO_USAGE, "--%s takes a time like 500ms, 1s, 10m, 2h or 1d, not '%.40s'", name, text);
+}
+
+static int run(struct cli *c, struct vmundo_error *err)
+{
+    bool says_how = every || keep || values.space || values.with_ram || values.no_ram;
+    if ((every && parse_duration("every", every, &values.every_ms, err) < 0) ||
+        (keep && parse_duration("keep", keep, &values.keep_ms, err) < 0))
+        return -1;
+    if (values.stop && (says_how || values.once))
+        return cli_error(err, VMUNDO_USAGE, "--stop goes alone");
+    if (values.with_ram && values.no_ram)
+        return cli_error(err, VMUNDO_USAGE, "--ram and --no-ram exclude each other");
+    if (vmundo_record(c->v, c->args[0], &values, err) < 0)
+        return -1;
+    report_result(c, c->args[0],
+                  values.stop   ? "is recorded no longer, what is recorded stays"
+                  : values.once ? "recorded once"
+                                : "is being recorded");
+    return 0;
+}
+
+const struct command cmd_record = {
+    .name = "record",
+    .args = "NAME",
+    .min_args = 1,
+    .max_args = 1,
+    .complete = COMPLETE_DOMAIN,
+    .flags = COMMAND_CHANGES,
+    .summary = "make a checkpoint every second while it runs",
+    .help =
+        "Record the domain: make a checkpoint of it every second, or as often as --every says, as long as it runs,\n"
+        "with its RAM where that is in a file, for 'vmundo rollback NAME --to -30s'. All of the last minute are\n"
+        "kept, then one of every ten seconds, after ten minutes one of every minute; none is older than --keep.\n"
+        "Where room gets scarce, the oldest go. Given again, it changes what is asked for.",
+    .options = options,
+    .run = run,
+};
