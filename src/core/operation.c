@@ -68,9 +68,13 @@ static bool is_left_behind(const struct operation *op, size_t i)
     return op->made.id && record_has_branch(&op->made.record, op->before->branches[i].path);
 }
 
-static struct mark mark_of(const struct operation *op, const struct record *r)
+/* Of the branches that after has and before has not. Those on which a domain goes on after a checkpoint bear its id. */
+static struct mark mark_of(const struct operation *op)
 {
-    return (struct mark){.store = op->v->store_id, .domain = r->name, .generation = r->generation};
+    bool goes_on = op->made.id && op->made.label;
+    return (struct mark){.store = op->v->store_id,
+                         .domain = op->after->name,
+                         .generation = goes_on ? op->made.id : op->after->generation};
 }
 
 /* ---- PLAN ----------------------------------------------------------------------------------------------------------- */
@@ -158,7 +162,9 @@ static void report_actions(const struct operation *op)
         action(op, "make the changes in %s permanent in %s", b->branches[i].path, b->branches[i].origin);
     for (size_t i = 0; b && i < b->n_branches; i++)
         if (only_in(b, i, a))
-            action(op, is_left_behind(op, i) ? "leave the branch %s for --undo" : "remove the branch %s",
+            action(op, !is_left_behind(op, i) ? "remove the branch %s"
+                       : op->made.label       ? "leave the branch %s to the checkpoint"
+                                              : "leave the branch %s for --undo",
                    b->branches[i].path);
     for (size_t i = 0; i < op->gone.n; i++)
         action(op, "remove the checkpoint %s", op->gone.items[i].label ? op->gone.items[i].label : "left by the rollback before");
@@ -236,7 +242,7 @@ static int make_branches(struct operation *op, struct vmundo_error *err)
 {
     struct record *a = op->after;
     for (size_t i = 0; a && i < a->n_branches; i++) {
-        struct mark m = mark_of(op, a);
+        struct mark m = mark_of(op);
         AUTO_LOCK struct lock reading = LOCK_INIT;
         if (!only_in(a, i, op->before))
             continue;
@@ -505,18 +511,40 @@ int operation_finish(struct operation *op, const char *outcome, struct vmundo_er
     return 0;
 }
 
-int operation_undo(struct operation *op, const char *why, struct vmundo_error *err)
+/* The guest goes on in the new branches already, and what it has written there since must not be lost: the checkpoint is
+ * undone, but the new branches stay. */
+static int settle_for_moved(struct operation *op, const char *why, struct vmundo_error *err)
+{
+    if (checkpoint_remove(op->v, &op->made, op->before, err) < 0)
+        return -1;
+    checkpoint_clear(&op->made);
+    op->after->base = op->before->base;
+    return switch_over(op, err) < 0 ? -1 : operation_finish(op, why ? "failed" : "undone", err);
+}
+
+static int undo_all(struct operation *op, const char *why, struct vmundo_error *err)
 {
     const struct record *new = starting(op);
+    bool moved = false;
+    if (op->made.id && op->made.label && snapshot_has_moved(op, &moved, err) < 0)
+        return -1;
+    if (moved)
+        return settle_for_moved(op, why, err);
     if ((new && end_instance(op, new, op->before, err) < 0) || remove_new(op, err) < 0 ||
         (op->made.id && checkpoint_remove(op->v, &op->made, op->before, err) < 0) ||
         (!op->before && remove_domain_dir(op, err) < 0) ||
-        store_abandon(op->v, &op->journal, why ? "failed" : "undone", why, err) < 0) {
-        if (err)
-            err->code = VMUNDO_INTERRUPTED;
-        return error_wrap(err, "%s: %s is not undone ('vmundo recover' will try again)", op->name, op->verb);
-    }
+        store_abandon(op->v, &op->journal, why ? "failed" : "undone", why, err) < 0)
+        return -1;
     return 0;
+}
+
+int operation_undo(struct operation *op, const char *why, struct vmundo_error *err)
+{
+    if (undo_all(op, why, err) == 0)
+        return 0;
+    if (err)
+        err->code = VMUNDO_INTERRUPTED;
+    return error_wrap(err, "%s: %s is not undone ('vmundo recover' will try again)", op->name, op->verb);
 }
 
 int operation_execute(struct operation *op, struct vmundo_error *err)

@@ -3,6 +3,10 @@
  * snapshot.c: a checkpoint of a domain that may be running. What takes long is done before the pause (flushing the RAM
  * file) and what the guest does not have to wait for after it; in between it is held by somebody who lets it go when
  * the time is up or when we are gone (hyper.h, hold).
+ *
+ * Branches that cannot be copied (STORAGE_ON_BRANCH) are left to the checkpoint, and in the pause the guest's disks move
+ * on to new ones that rest on them. From then on the new ones are not to be lost, whatever happens: so undoing begins
+ * with the question whether they have (snapshot_has_moved).
  */
 #include "core/snapshot.h"
 
@@ -35,10 +39,99 @@ static int copy_disks(struct operation *op, struct vmundo_error *err)
     struct checkpoint *c = &op->made;
     struct mark m = {.store = op->v->store_id, .domain = op->name, .generation = c->id};
     for (size_t i = 0; i < c->record.n_branches; i++)
-        if (storage_create(&c->record.branches[i], &m, err) < 0)
+        if (!record_has_branch(op->before, c->record.branches[i].path) &&
+            storage_create(&c->record.branches[i], &m, err) < 0)
             return -1;
     return 0;
 }
+
+/* ---- disks that move on --------------------------------------------------------------------------------------------- */
+
+struct moves {
+    struct hyper_move *items; /* vdevs are borrowed, paths and formats not */
+    size_t n;
+};
+
+static void moves_clear(struct moves *m)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        free((char *)(uintptr_t)m->items[i].path);
+        free((char *)(uintptr_t)m->items[i].format);
+    }
+    free(m->items);
+}
+
+/* The disks whose branch only op->after has. */
+static int find_moves(const struct operation *op, struct moves *ret, struct vmundo_error *err)
+{
+    const struct record *a = op->after;
+    ret->items = calloc(a->n_disks + 1, sizeof(*ret->items));
+    if (!ret->items)
+        return error_nomem(err);
+    for (size_t i = 0; i < a->n_disks; i++) {
+        const struct record_disk *d = &a->disks[i];
+        char *path = NULL, *format = NULL;
+        bool block;
+        if (d->branch < 0 || record_has_branch(op->before, a->branches[d->branch].path))
+            continue;
+        if (storage_locate(&a->branches[d->branch], d->inside, &path, &format, &block, err) < 0)
+            return -1;
+        ret->items[ret->n++] = (struct hyper_move){.vdev = d->vdev, .path = path, .format = format};
+    }
+    return 0;
+}
+
+static int move_disks(const struct operation *op, const struct instance *i, struct vmundo_error *err)
+{
+    CLEANUP(moves_clear) struct moves m = {0};
+    if (find_moves(op, &m, err) < 0)
+        return -1;
+    return m.n ? hyper_move(i, m.items, m.n, err) : 0;
+}
+
+/* What is in the page cache by now need not be written in the pause. */
+static void flush_disks(const struct operation *op)
+{
+    for (size_t i = 0; i < op->before->n_branches; i++) {
+        const char *path = op->before->branches[i].path;
+        AUTO_CLOSE int fd = record_has_branch(op->after, path) ? -1 : open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0)
+            (void)fdatasync(fd);
+    }
+}
+
+/* A domain that is off cannot be asked, but then what it had written to a disk that moved on stands there. */
+static int find_touched(const struct operation *op, bool *ret, struct vmundo_error *err)
+{
+    *ret = false;
+    for (size_t i = 0; i < op->after->n_branches && !*ret; i++) {
+        const struct branch *b = &op->after->branches[i];
+        bool untouched = true;
+        if (!record_has_branch(op->before, b->path) && storage_untouched(b, &untouched, err) < 0)
+            return -1;
+        *ret = !untouched;
+    }
+    return 0;
+}
+
+int snapshot_has_moved(struct operation *op, bool *ret, struct vmundo_error *err)
+{
+    AUTO_INSTANCE struct instance_ctx c = {0};
+    CLEANUP(hyper_status_clear) struct hyper_status s = {0};
+    CLEANUP(moves_clear) struct moves m = {0};
+    *ret = false;
+    if (!op->before || !op->after || find_moves(op, &m, err) < 0)
+        return op->before && op->after ? -1 : 0;
+    if (!m.n)
+        return 0;
+    if (op->before->running && (instance_open(op->v, op->before, &c, err) < 0 || hyper_state(&c.i, &s, err) < 0))
+        return -1;
+    if (s.power != HYPER_OFF)
+        return hyper_moved(&c.i, m.items, m.n, ret, err);
+    return find_touched(op, ret, err);
+}
+
+/* ---- in the pause --------------------------------------------------------------------------------------------------- */
 
 static int save_ram(struct operation *op, const struct instance *i, struct vmundo_error *err)
 {
@@ -58,7 +151,8 @@ static int save_ram(struct operation *op, const struct instance *i, struct vmund
 static int take(struct operation *op, const struct instance *i, struct vmundo_error *err)
 {
     context_stage(op->v, op->name, stage_name(STAGE_SNAPSHOT));
-    return save_ram(op, i, err) < 0 ? -1 : copy_disks(op, err);
+    /* A QEMU that has saved its guest has given up its disks: so that comes last. */
+    return copy_disks(op, err) < 0 || move_disks(op, i, err) < 0 ? -1 : save_ram(op, i, err);
 }
 
 static int take_running(struct operation *op, const struct instance *i, struct vmundo_error *err)
@@ -68,6 +162,7 @@ static int take_running(struct operation *op, const struct instance *i, struct v
     int fd = -1;
     if (i->ram && op->made.record.ram)
         flush_ram(op->before);
+    flush_disks(op);
     context_stage(op->v, op->name, stage_name(STAGE_PAUSE));
     uint64_t begun = now_us();
     if (hyper_hold(i, ms, &fd, err) < 0)

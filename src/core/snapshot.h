@@ -13,4 +13,8 @@
  * enough. */
 int snapshot_take(struct operation *op, struct vmundo_error *err);
 
+/* Of an operation that was cut off or failed: is the guest, or was it when it ended, on those of op->after's branches that
+ * rest on op->before's? */
+int snapshot_has_moved(struct operation *op, bool *ret, struct vmundo_error *err);
+
 #endif

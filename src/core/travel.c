@@ -204,6 +204,15 @@ static int check_label(struct vmundo *v, const char *name, const char *label, st
                : 0;
 }
 
+/* Those branches of r that are not there yet. */
+static int preflight_new(const struct record *r, const struct record *before, struct vmundo_error *err)
+{
+    for (size_t i = 0; i < r->n_branches; i++)
+        if (!record_has_branch(before, r->branches[i].path) && storage_preflight(&r->branches[i], err) < 0)
+            return error_wrap(err, "%s", r->name);
+    return 0;
+}
+
 int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_checkpoint_options *o,
                       struct vmundo_error *err)
 {
@@ -212,7 +221,8 @@ int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_ch
     o = o ? o : &defaults;
     if (verbs_begin(&op, v, "checkpoint", name, err) < 0 || check_label(v, name, o->label, err) < 0 ||
         verbs_copy_before(&op, err) < 0 || checkpoint_plan(v, op.before, o->label, o->ram, &op.made, err) < 0 ||
-        plan_preflight(&op.made.record, NULL, err) < 0)
+        checkpoint_move_on(v, &op.made, op.after, err) < 0 || preflight_new(&op.made.record, op.before, err) < 0 ||
+        preflight_new(op.after, op.before, err) < 0)
         return -1;
     op.after->counter = op.after->base = op.made.id;
     op.pause_ms = o->pause_ms;
