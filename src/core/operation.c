@@ -37,6 +37,7 @@ void operation_clear(struct operation *op)
     checkpoint_clear(&op->made);
     checkpoints_clear(&op->gone);
     store_operation_clear(&op->journal);
+    quiesce_wish_clear(&op->quiesce);
     lock_release(&op->lock);
 }
 
@@ -152,8 +153,16 @@ static void report_actions(const struct operation *op)
         if (only_in(a, i, b))
             action(op, "make the %s branch %s of %s", a->branches[i].driver->name, a->branches[i].path,
                    a->branches[i].origin);
+    if (op->quiesce.before.n && b->running)
+        action(op, "run %s", op->quiesce.before.items[0]);
+    if (op->quiesce.freeze && b->running)
+        action(op, "have the agent in %s freeze its file systems", op->name);
     if (op->made.id && op->made.label)
         action(op, "make the checkpoint %s of %s%s", op->made.label, op->name, op->made.saved ? ", with its RAM" : "");
+    if (op->quiesce.freeze && b->running)
+        action(op, "have them thawed");
+    if (op->quiesce.after.n && b->running)
+        action(op, "run %s", op->quiesce.after.items[0]);
     if (ending(op) && b->running)
         action(op, op->shut_down ? "shut down %s" : "power off %s", op->name);
     if (starting(op))
@@ -389,6 +398,8 @@ static int start_new(struct operation *op, const struct record *a, struct vmundo
     }
     if (connect_console(op, &c, err) < 0 || hyper_resume(&c.i, err) < 0)
         return -1;
+    if (a->saved)
+        (void)hyper_wake(&c.i, NULL); /* there need not be an agent */
     guard_spawn(op->v, a);
     return 0;
 }

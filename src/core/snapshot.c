@@ -18,6 +18,8 @@
 #include <time.h>
 
 #define PAUSE_MS 10000u
+/* How long file systems may be frozen, beyond the time for which the guest may be paused. */
+#define UNFREEZE_MS 10000u
 
 static uint64_t now_us(void)
 {
@@ -155,14 +157,10 @@ static int take(struct operation *op, const struct instance *i, struct vmundo_er
     return copy_disks(op, err) < 0 || move_disks(op, i, err) < 0 ? -1 : save_ram(op, i, err);
 }
 
-static int take_running(struct operation *op, const struct instance *i, struct vmundo_error *err)
+static int take_held(struct operation *op, const struct instance *i, unsigned ms, struct vmundo_error *err)
 {
-    unsigned ms = op->pause_ms ? op->pause_ms : PAUSE_MS;
     bool held = false;
     int fd = -1;
-    if (i->ram && op->made.record.ram)
-        flush_ram(op->before);
-    flush_disks(op);
     context_stage(op->v, op->name, stage_name(STAGE_PAUSE));
     uint64_t begun = now_us();
     if (hyper_hold(i, ms, &fd, err) < 0)
@@ -178,7 +176,35 @@ static int take_running(struct operation *op, const struct instance *i, struct v
         return error_set(err, VMUNDO_FAILED,
                          "%s was let run before the checkpoint was complete (it may be paused for %u s)", op->name,
                          ms / 1000);
-    return str_copy("paused", &op->made.consistency, err);
+    return 0;
+}
+
+static void flush(const struct operation *op, const struct instance *i)
+{
+    if (i->ram && op->made.record.ram)
+        flush_ram(op->before);
+    flush_disks(op);
+}
+
+/* Flushing takes long, and is done before the guest's programs have to wait; then again for what the freezing wrote. */
+static int take_running(struct operation *op, const struct instance *i, struct vmundo_error *err)
+{
+    unsigned ms = op->pause_ms ? op->pause_ms : PAUSE_MS;
+    struct quiesce q = QUIESCE_INIT;
+    bool quiesced = quiesce_is_wanted(&op->quiesce);
+    flush(op, i);
+    if (quiesced) {
+        context_stage(op->v, op->name, stage_name(STAGE_QUIESCE));
+        if (quiesce_begin(i, &op->quiesce, ms + UNFREEZE_MS, &q, err) < 0)
+            return -1;
+        flush(op, i);
+    }
+    int r = take_held(op, i, ms, err);
+    if (quiesced) {
+        context_stage(op->v, op->name, stage_name(STAGE_THAW));
+        r = quiesce_end(i, &q, r < 0 ? NULL : err) < 0 ? -1 : r;
+    }
+    return r < 0 ? -1 : str_copy(quiesced ? "quiesced" : "paused", &op->made.consistency, err);
 }
 
 int snapshot_take(struct operation *op, struct vmundo_error *err)
@@ -189,6 +215,9 @@ int snapshot_take(struct operation *op, struct vmundo_error *err)
     op->made.consistency = NULL;
     if (op->before->running && (instance_open(op->v, op->before, &c, err) < 0 || hyper_state(&c.i, &s, err) < 0))
         return -1;
+    if (s.power == HYPER_PAUSED && op->quiesce.freeze)
+        return error_set(err, VMUNDO_CONFLICT, "%s is paused, and so its agent cannot answer: leave out --quiesce",
+                         op->name);
     if (op->before->running && s.power != HYPER_OFF)
         return take_running(op, &c.i, err);
     if (op->made.saved)

@@ -226,6 +226,8 @@ int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_ch
         return -1;
     op.after->counter = op.after->base = op.made.id;
     op.pause_ms = o->pause_ms;
+    if (quiesce_parse(o->quiesce, o->before, o->after, o->hook_timeout_ms, &op.quiesce, err) < 0)
+        return -1;
     if (o->ret_label)
         snprintf(o->ret_label, VMUNDO_NAME_SIZE, "%s", op.made.label);
     if (operation_execute(&op, err) < 0)
