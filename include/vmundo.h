@@ -292,6 +292,27 @@ int vmundo_prune(struct vmundo *v, const char *name, const struct vmundo_prune_o
 /* Protect a checkpoint from vmundo_prune(), and the domain from vmundo_drop() and vmundo_keep(); or no longer. */
 int vmundo_pin(struct vmundo *v, const char *name, const char *label, bool pinned, struct vmundo_error *err);
 
+/* A part of a disk, bytes. */
+struct vmundo_range {
+    uint64_t start, length;
+};
+struct vmundo_disk_diff {
+    char *vdev;
+    uint64_t bytes;              /* that differ, in all */
+    struct vmundo_range *ranges; /* ascending, whole blocks of the storage */
+    size_t n_ranges;
+};
+struct vmundo_diff {
+    struct vmundo_disk_diff *disks; /* those that are on branches */
+    size_t n_disks;
+};
+/* Which parts of the disks differ at checkpoint `to` (NULL: now) from what they are at checkpoint `from` (NULL: in the
+ * origin), in bytes of the image file or device. Never less than what differs; no data is read. Errors: VMUNDO_NOT_FOUND
+ * no such checkpoint; VMUNDO_REFUSED the storage cannot tell. */
+int vmundo_diff(struct vmundo *v, const char *name, const char *from, const char *to, struct vmundo_diff *ret,
+                struct vmundo_error *err);
+void vmundo_diff_free(struct vmundo_diff *d);
+
 /* One line of the log: an operation that was begun. */
 struct vmundo_log_entry {
     uint64_t id;

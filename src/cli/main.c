@@ -9,14 +9,14 @@
 #include <string.h>
 
 extern const struct command cmd_run, cmd_rollback, cmd_drop, cmd_keep, cmd_stop, cmd_start, cmd_list, cmd_status,
-    cmd_checkpoint, cmd_tree, cmd_prune, cmd_pin, cmd_unpin, cmd_plan, cmd_log, cmd_console, cmd_recover, cmd_guard,
-    cmd_pool, cmd_volume, cmd_help, cmd_version, cmd_completion;
+    cmd_checkpoint, cmd_tree, cmd_diff, cmd_prune, cmd_pin, cmd_unpin, cmd_plan, cmd_log, cmd_console, cmd_recover,
+    cmd_guard, cmd_pool, cmd_volume, cmd_help, cmd_version, cmd_completion;
 
 const struct command *const commands[] = {
-    &cmd_run,  &cmd_rollback, &cmd_drop, &cmd_keep,    &cmd_stop,    &cmd_start, &cmd_checkpoint, &cmd_tree,
-    &cmd_prune, &cmd_pin, &cmd_unpin, &cmd_list,    &cmd_status,
-    &cmd_plan, &cmd_log,      &cmd_console, &cmd_recover, &cmd_guard, &cmd_pool, &cmd_volume,
-    &cmd_help, &cmd_version, &cmd_completion, NULL,
+    &cmd_run,  &cmd_rollback, &cmd_drop,       &cmd_keep,    &cmd_stop,  &cmd_start, &cmd_checkpoint,
+    &cmd_tree, &cmd_diff,     &cmd_prune,      &cmd_pin,     &cmd_unpin, &cmd_list,  &cmd_status,
+    &cmd_plan, &cmd_log,      &cmd_console,    &cmd_recover, &cmd_guard, &cmd_pool,  &cmd_volume,
+    &cmd_help, &cmd_version,  &cmd_completion, NULL,
 };
 
 const struct command *command_find(const char *name)

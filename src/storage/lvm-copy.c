@@ -7,93 +7,14 @@
  * written where it differs; a hole in the branch becomes a hole in the origin. So it can be done again from the start
  * after any interruption, and nothing but this file is written to.
  */
+#include "storage/extents.h"
 #include "storage/lvm.h"
 
 #include <fcntl.h>
-#include <linux/fiemap.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 
-#define BATCH 256u /* extents asked for at a time */
 #define PIECE ((uint64_t)1 << 20)
 #define BLOCK 4096u
-
-/* ---- where the pieces of a file are
- * ----------------------------------------------------------------------------------- */
-
-struct extent {
-    uint64_t start, end; /* in the file */
-    uint64_t at;         /* in the volume */
-    bool zero;           /* allocated but never written: reads as zeros */
-    bool unknown;        /* nobody says where it is */
-};
-
-struct extents {
-    struct extent *list;
-    size_t n, cap;
-};
-
-static void extents_clear(struct extents *e)
-{
-    free(e->list);
-    *e = (struct extents){0};
-}
-
-static int add_extent(struct extents *e, const struct fiemap_extent *f, struct vmundo_error *err)
-{
-    const uint32_t vague = FIEMAP_EXTENT_UNKNOWN | FIEMAP_EXTENT_DELALLOC | FIEMAP_EXTENT_ENCODED |
-                           FIEMAP_EXTENT_NOT_ALIGNED | FIEMAP_EXTENT_DATA_INLINE | FIEMAP_EXTENT_DATA_TAIL;
-    if (e->n == e->cap) {
-        size_t cap = e->cap ? e->cap * 2 : BATCH;
-        struct extent *more = reallocarray(e->list, cap, sizeof(*more));
-        if (!more)
-            return error_nomem(err);
-        e->list = more;
-        e->cap = cap;
-    }
-    e->list[e->n++] = (struct extent){
-        .start = f->fe_logical,
-        .end = f->fe_logical + f->fe_length,
-        .at = f->fe_physical,
-        .zero = f->fe_flags & FIEMAP_EXTENT_UNWRITTEN,
-        .unknown = f->fe_flags & vague,
-    };
-    return 0;
-}
-
-static int read_extents(int fd, struct extents *ret, struct vmundo_error *err)
-{
-    CLEANUP(extents_clear) struct extents e = {0};
-    AUTO_FREE struct fiemap *map = calloc(1, sizeof(*map) + BATCH * sizeof(map->fm_extents[0]));
-    if (!map)
-        return error_nomem(err);
-    for (bool last = false; !last;) {
-        map->fm_start = e.n > 0 ? e.list[e.n - 1].end : 0;
-        map->fm_length = FIEMAP_MAX_OFFSET - map->fm_start;
-        map->fm_flags = FIEMAP_FLAG_SYNC;
-        map->fm_extent_count = BATCH;
-        if (ioctl(fd, FS_IOC_FIEMAP, map) < 0)
-            return error_errno(err, errno, "cannot learn where the file's blocks are");
-        last = map->fm_mapped_extents == 0;
-        for (uint32_t i = 0; i < map->fm_mapped_extents; i++) {
-            last = last || map->fm_extents[i].fe_flags & FIEMAP_EXTENT_LAST;
-            if (add_extent(&e, &map->fm_extents[i], err) < 0)
-                return -1;
-        }
-    }
-    *ret = e;
-    e = (struct extents){0};
-    return 0;
-}
-
-/* The extent at or behind offset, moving *i forward only; NULL: none. */
-static const struct extent *seek(const struct extents *e, size_t *i, uint64_t offset)
-{
-    while (*i < e->n && e->list[*i].end <= offset)
-        ++*i;
-    return *i < e->n ? &e->list[*i] : NULL;
-}
 
 /* ---- what has to be done
  * --------------------------------------------------------------------------------------------- */
@@ -124,40 +45,24 @@ static void job_clear(struct job *j)
         .from = -1, .to = -1                                                                                           \
     }
 
-static bool has_data(const struct extent *e, uint64_t offset)
-{
-    return e && e->start <= offset && !e->zero;
-}
-
-/* Where e ends, or where the hole before it ends. */
-static uint64_t limit_of(const struct extent *e, uint64_t offset, uint64_t size)
-{
-    if (!e)
-        return size;
-    uint64_t limit = e->start > offset ? e->start : e->end;
-    return limit < size ? limit : size;
-}
-
 /* What to do with the piece that begins at offset; *ret_end is where it ends. */
 static enum action classify(struct job *j, uint64_t offset, uint64_t *ret_end)
 {
-    const struct extent *f = seek(&j->in_from, &j->i_from, offset), *t = seek(&j->in_to, &j->i_to, offset);
+    const struct extent *f = extents_seek(&j->in_from, &j->i_from, offset),
+                        *t = extents_seek(&j->in_to, &j->i_to, offset);
     const struct lvm_chunks *changed = j->copy->changed;
-    uint64_t end = limit_of(f, offset, j->size), other = limit_of(t, offset, j->size);
+    uint64_t end = extent_limit(f, offset, j->size), other = extent_limit(t, offset, j->size);
     end = end < other ? end : other;
     if (changed && end - offset > changed->size)
         end = offset - offset % changed->size + changed->size;
     else if (!changed && end - offset > PIECE)
         end = offset + PIECE;
     *ret_end = end;
-    if (!has_data(f, offset))
-        return has_data(t, offset) ? PUNCH : SAME;
-    if (!has_data(t, offset) || f->unknown || t->unknown || !changed)
+    if (!extent_has_data(f, offset))
+        return extent_has_data(t, offset) ? PUNCH : SAME;
+    if (!extent_has_data(t, offset) || !changed || f->packed || !extent_is_same(f, t, offset))
         return COMPARE;
-    uint64_t at = f->at + (offset - f->start);
-    if (at != t->at + (offset - t->start))
-        return COMPARE;
-    return lvm_chunks_touch(changed, at, end - offset) ? COMPARE : SAME;
+    return lvm_chunks_touch(changed, f->at + (offset - f->start), end - offset) ? COMPARE : SAME;
 }
 
 static void rewind_job(struct job *j)
@@ -170,8 +75,8 @@ static int open_job(struct lvm_copy *c, const char *inside, int how, struct job 
     struct stat from, to;
     j->copy = c;
     if (lvm_open_inside(c->from, inside, O_RDONLY, &j->from, err) < 0 ||
-        lvm_open_inside(c->to, inside, how, &j->to, err) < 0 || read_extents(j->from, &j->in_from, err) < 0 ||
-        read_extents(j->to, &j->in_to, err) < 0)
+        lvm_open_inside(c->to, inside, how, &j->to, err) < 0 || extents_read(j->from, true, &j->in_from, err) < 0 ||
+        extents_read(j->to, true, &j->in_to, err) < 0)
         return -1;
     if (fstat(j->from, &from) < 0 || fstat(j->to, &to) < 0)
         return error_errno(err, errno, "cannot look at %s", inside);
@@ -188,6 +93,18 @@ static uint64_t measure(struct job *j)
             bytes += end - at;
     rewind_job(j);
     return bytes;
+}
+
+int lvm_copy_list(struct lvm_copy *c, const char *inside, struct ranges *ret, struct vmundo_error *err)
+{
+    CLEANUP(job_clear) struct job j = JOB_INIT;
+    uint64_t end;
+    if (open_job(c, inside, O_RDONLY, &j, err) < 0)
+        return error_wrap(err, "%s", inside);
+    for (uint64_t at = 0; at < j.size; at = end)
+        if (classify(&j, at, &end) != SAME && ranges_add(ret, at, end - at, err) < 0)
+            return -1;
+    return j.old_size > j.size ? ranges_add(ret, j.size, j.old_size - j.size, err) : 0;
 }
 
 int lvm_copy_measure(struct lvm_copy *c, const char *inside, struct vmundo_error *err)
@@ -262,7 +179,8 @@ static int copy_range(struct job *j, uint64_t at, uint64_t end, struct vmundo_er
     return 0;
 }
 
-/* At the end of the file the whole last block, which would otherwise only be zeroed, and be there again the next time. */
+/* At the end of the file the whole last block, which would otherwise only be zeroed, and be there again the next time.
+ */
 static int punch(struct job *j, uint64_t at, uint64_t end, struct vmundo_error *err)
 {
     uint64_t to = end == j->size ? (end + BLOCK - 1) / BLOCK * BLOCK : end;

@@ -32,7 +32,7 @@ void lvm_chunks_clear(struct lvm_chunks *c)
     *c = (struct lvm_chunks){0};
 }
 
-static int add(struct lvm_chunks *c, uint64_t chunk, struct vmundo_error *err)
+int lvm_chunks_add(struct lvm_chunks *c, uint64_t chunk, struct vmundo_error *err)
 {
     if (c->n == c->cap) {
         size_t cap = c->cap ? c->cap * 2 : 1024;
@@ -91,7 +91,7 @@ static int take_area(const void *buf, struct lvm_chunks *c, struct vmundo_error 
         memcpy(&e, (const char *)buf + i * sizeof(e), sizeof(e));
         if (e.new_chunk == 0)
             return 0;
-        if (add(c, le64toh(e.old_chunk), err) < 0)
+        if (lvm_chunks_add(c, le64toh(e.old_chunk), err) < 0)
             return -1;
     }
     return 1;

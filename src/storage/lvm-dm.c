@@ -82,6 +82,18 @@ int lvm_dm_look(const char *dm_name, enum lvm_dm_what what, struct lvm_dm *ret, 
     return 0;
 }
 
+int lvm_dm_message(const char *dm_name, const char *text, struct vmundo_error *err)
+{
+    dm_log_with_errno_init(silence);
+    CLEANUP(cleanup_task) struct dm_task *task = dm_task_create(DM_DEVICE_TARGET_MSG);
+    if (!task || !dm_task_set_name(task, dm_name) || !dm_task_set_sector(task, 0) || !dm_task_set_message(task, text))
+        return error_nomem(err);
+    if (dm_task_run(task))
+        return 0;
+    int e = dm_task_get_errno(task);
+    return error_errno(err, e ? e : EIO, "device-mapper does not take the message %s for %s", text, dm_name);
+}
+
 /* ---- classic snapshots
  * ------------------------------------------------------------------------------------------------ */
 
@@ -145,9 +157,9 @@ static void judge_pool(const struct dm_status_thin_pool *p, uint64_t size, struc
     double metadata = (double)p->used_metadata_blocks / (double)p->total_metadata_blocks;
     *ret_data = data > metadata;
     ret->fill = data > metadata ? data : metadata;
-    ret->room = (*ret_data ? p->total_data_blocks - p->used_data_blocks
-                           : p->total_metadata_blocks - p->used_metadata_blocks) *
-                (size / p->total_data_blocks);
+    ret->room =
+        (*ret_data ? p->total_data_blocks - p->used_data_blocks : p->total_metadata_blocks - p->used_metadata_blocks) *
+        (size / p->total_data_blocks);
 }
 
 int lvm_thin_status(const char *params, const char *pool_params, uint64_t pool_size, struct branch_status *ret,

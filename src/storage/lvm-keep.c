@@ -307,22 +307,6 @@ static int make_room(const struct branch *b, uint64_t n, struct vmundo_error *er
                      b->path, (s.limit - s.used) >> MIB, e.msg);
 }
 
-/* The branch's own store, on the device that LVM keeps behind it. */
-static int read_changes(const struct branch *b, struct lvm_chunks *ret, struct vmundo_error *err)
-{
-    AUTO_LVM_NAME struct lvm_name n = {0};
-    if (lvm_split_path(b->path, &n, err) < 0)
-        return -1;
-    AUTO_FREE char *dm_name = lvm_dm_name(&n, "cow", err);
-    AUTO_FREE char *path = dm_name ? str_printf(err, "/dev/mapper/%s", dm_name) : NULL;
-    if (!path)
-        return -1;
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
-    if (fd < 0)
-        return error_errno(err, errno, "cannot open %s", path);
-    return lvm_read_cow(fd, ret, err) < 0 ? error_wrap(err, "%s", path) : 0;
-}
-
 static int copy_images(const struct branch *b, struct lvm_copy *c, struct vmundo_error *err)
 {
     for (size_t i = 0; i < b->inside.n; i++)
@@ -340,7 +324,7 @@ static int copy_back(const struct branch *b, const struct progress *p, struct vm
     AUTO_CLOSE int to = -1;
     AUTO_LVM_CHUNKS struct lvm_chunks changed = {0};
     if (lvm_open_root(b->path, false, &from, err) < 0 || lvm_open_root(b->origin, true, &to, err) < 0 ||
-        (!is_thin(b) && read_changes(b, &changed, err) < 0))
+        (!is_thin(b) && lvm_read_changes(b, &changed, err) < 0))
         return -1;
     struct lvm_copy c = {.from = from, .to = to, .progress = p, .branch = b};
     if (!is_thin(b)) {

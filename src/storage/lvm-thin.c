@@ -152,6 +152,7 @@ const struct storage_driver storage_lvm_thin = {
     .glance = thin_glance,
     .extend = thin_extend,
     .changed = lvm_changed,
+    .changes = lvm_changes,
     .keep_check = lvm_keep_check,
     .keep = lvm_keep,
 };

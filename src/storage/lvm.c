@@ -185,6 +185,7 @@ const struct storage_driver storage_lvm = {
     .glance = classic_glance,
     .extend = classic_extend,
     .changed = lvm_changed,
+    .changes = lvm_changes,
     .keep_check = lvm_keep_check,
     .keep = lvm_keep,
 };

@@ -12,6 +12,7 @@
  *   lvm-common.c  the callbacks that both drivers have in common
  *   lvm-keep.c    keep: merge the volume, or else lvm-copy.c
  *   lvm-copy.c    copy the blocks of some files that have changed back into the origin's file system
+ *   lvm-diff.c    where a branch differs from another, or from its origin
  *   lvm-cow.c     the exception store of a classic snapshot: which blocks have changed
  *   lvm.c, lvm-thin.c   the drivers
  */
@@ -119,6 +120,9 @@ void lvm_dm_clear(struct lvm_dm *d);
 enum lvm_dm_what { LVM_DM_STATUS, LVM_DM_TABLE };
 int lvm_dm_look(const char *dm_name, enum lvm_dm_what what, struct lvm_dm *ret, struct vmundo_error *err);
 
+/* Tell a device something. */
+int lvm_dm_message(const char *dm_name, const char *text, struct vmundo_error *err);
+
 /* How a branch is, from the status line of its device and, if it is thin, of its pool of pool_size bytes (NULL: not
  * known). Of a classic snapshot that is too small to hold a change of every chunk of full bytes, fill is how near its end
  * is. */
@@ -207,5 +211,19 @@ struct lvm_copy {
 int lvm_copy_device(int from, int to, const struct progress *p, struct vmundo_error *err);
 int lvm_copy_measure(struct lvm_copy *c, const char *inside, struct vmundo_error *err); /* adds to total */
 int lvm_copy_file(struct lvm_copy *c, const char *inside, struct vmundo_error *err);
+/* Where the two files may differ. */
+int lvm_copy_list(struct lvm_copy *c, const char *inside, struct ranges *ret, struct vmundo_error *err);
+
+/* ---- diff (lvm-diff.c) ---------------------------------------------------------------------------------------------- */
+
+/* Storage contract, changes. */
+int lvm_changes(const struct branch *b, const struct branch *since, const char *inside, struct ranges *ret,
+                struct vmundo_error *err);
+/* The chunks of a classic snapshot that differ from its origin. */
+int lvm_read_changes(const struct branch *b, struct lvm_chunks *ret, struct vmundo_error *err);
+/* Add one to the end of the list; they must come in ascending order. */
+int lvm_chunks_add(struct lvm_chunks *c, uint64_t chunk, struct vmundo_error *err);
+/* From what thin_delta(8) prints. */
+int lvm_parse_delta(const char *xml, struct lvm_chunks *ret, struct vmundo_error *err);
 
 #endif

@@ -13,6 +13,7 @@
 #include "storage/drivers.h"
 
 #include "storage/attributes.h"
+#include "storage/extents.h"
 #include "storage/image.h"
 #include "storage/sidecar.h"
 #include "util/sys.h"
@@ -138,32 +139,15 @@ static int reflink_create(struct branch *b, const struct mark *m, struct vmundo_
 
 /* ---- inspect ---------------------------------------------------------------------------------------------------- */
 
-#define BATCH 512
-
 /* The bytes in extents that the file shares with no other. */
 static int own_bytes(int fd, uint64_t *ret, struct vmundo_error *err)
 {
-    const size_t size = sizeof(struct fiemap) + BATCH * sizeof(struct fiemap_extent);
-    AUTO_FREE struct fiemap *f = malloc(size);
-    uint64_t own = 0, at = 0;
-    if (!f)
-        return error_nomem(err);
-    for (bool last = false; !last;) {
-        memset(f, 0, size);
-        f->fm_start = at;
-        f->fm_length = FIEMAP_MAX_OFFSET - at;
-        f->fm_extent_count = BATCH;
-        if (ioctl(fd, FS_IOC_FIEMAP, f) < 0)
-            return error_errno(err, errno, "cannot list its extents");
-        last = f->fm_mapped_extents == 0;
-        for (uint32_t i = 0; i < f->fm_mapped_extents; i++) {
-            const struct fiemap_extent *e = &f->fm_extents[i];
-            own += e->fe_flags & FIEMAP_EXTENT_SHARED ? 0 : e->fe_length;
-            at = e->fe_logical + e->fe_length;
-            last = e->fe_flags & FIEMAP_EXTENT_LAST;
-        }
-    }
-    *ret = own;
+    AUTO_EXTENTS struct extents e = {0};
+    if (extents_read(fd, false, &e, err) < 0)
+        return -1;
+    *ret = 0;
+    for (size_t i = 0; i < e.n; i++)
+        *ret += e.list[i].shared ? 0 : e.list[i].end - e.list[i].start;
     return 0;
 }
 
@@ -178,6 +162,47 @@ static int reflink_inspect(const struct branch *b, struct branch_status *ret, st
     *ret = s;
     s = (struct branch_status){0};
     return 0;
+}
+
+/* ---- diff ------------------------------------------------------------------------------------------------------- */
+
+/* What one of the two files has of the other's blocks is the same. Written zeros and holes are not told apart from data
+ * that happens to be the same: nothing is read. */
+static int compare_extents(const struct extents *a, const struct extents *b, uint64_t size, struct ranges *ret,
+                           struct vmundo_error *err)
+{
+    size_t i = 0, j = 0;
+    for (uint64_t at = 0, end; at < size; at = end) {
+        const struct extent *x = extents_seek(a, &i, at), *y = extents_seek(b, &j, at);
+        uint64_t other = extent_limit(y, at, size);
+        end = extent_limit(x, at, size);
+        end = end < other ? end : other;
+        bool in_x = extent_has_data(x, at), in_y = extent_has_data(y, at);
+        bool same = in_x && in_y ? extent_is_same(x, y, at) : in_x == in_y;
+        if (!same && ranges_add(ret, at, end - at, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int reflink_changes(const struct branch *b, const struct branch *since, const char *inside, struct ranges *ret,
+                           struct vmundo_error *err)
+{
+    AUTO_SIDECAR_FILE struct sidecar_file f = SIDECAR_FILE_INIT, from = SIDECAR_FILE_INIT;
+    AUTO_EXTENTS struct extents now = {0}, then = {0};
+    struct stat st, old;
+    (void)inside;
+    if (sidecar_open_branch(b->path, O_RDONLY, &f, err) < 0 ||
+        (since ? sidecar_open_branch(since->path, O_RDONLY, &from, err)
+               : sidecar_open_origin(b->origin, O_RDONLY, &from, err)) < 0 ||
+        extents_read(f.fd, true, &now, err) < 0 || extents_read(from.fd, true, &then, err) < 0)
+        return -1;
+    if (fstat(f.fd, &st) < 0 || fstat(from.fd, &old) < 0)
+        return error_errno(err, errno, "%s", b->path);
+    if (compare_extents(&now, &then, (uint64_t)st.st_size, ret, err) < 0)
+        return -1;
+    return old.st_size > st.st_size ? ranges_add(ret, (uint64_t)st.st_size, (uint64_t)(old.st_size - st.st_size), err)
+                                    : 0;
 }
 
 /* ---- keep ------------------------------------------------------------------------------------------------------- */
@@ -290,6 +315,7 @@ const struct storage_driver storage_reflink = {
     .remove = sidecar_remove,
     .inspect = reflink_inspect,
     .changed = sidecar_changed,
+    .changes = reflink_changes,
     .keep_check = reflink_keep_check,
     .keep = reflink_keep,
 };

@@ -235,6 +235,21 @@ int storage_changed(const struct branch *b, bool *ret, char **ret_what, struct v
                                                          : 0;
 }
 
+int storage_changes(const struct branch *b, const struct branch *since, const char *inside, struct ranges *ret,
+                    struct vmundo_error *err)
+{
+    AUTO_RANGES struct ranges r = {0};
+    if (!b->driver->changes)
+        return cannot(b, "tell which blocks have changed", err);
+    if (since && (since->driver != b->driver || !str_eq(since->origin, b->origin)))
+        return error_set(err, VMUNDO_REFUSED, "%s and %s are not branches of one origin", b->path, since->path);
+    if (b->driver->changes(b, since, inside, &r, err) < 0)
+        return error_wrap(err, "cannot tell what has changed in %s", b->path);
+    *ret = r;
+    r = (struct ranges){0};
+    return 0;
+}
+
 int storage_keep_check(const struct branch *b, struct vmundo_error *err)
 {
     if (!b->driver->keep)
@@ -267,8 +282,8 @@ json_t *branch_to_json(const struct branch *b)
     json_t *inside = strings_to_json(&b->inside);
     return inside ? json_pack("{ss ss ss* ss* ss* ss* ss* ss* ss* sI so sO*}", "driver", b->driver->name, "origin",
                               b->origin, "origin_format", b->origin_format, "base", b->base, "path", b->path, "format",
-                              b->format, "mount", b->mount, "fingerprint", b->fingerprint, "consistency", b->consistency,
-                              "limit", (json_int_t)b->limit, "inside", inside, "detail", b->detail)
+                              b->format, "mount", b->mount, "fingerprint", b->fingerprint, "consistency",
+                              b->consistency, "limit", (json_int_t)b->limit, "inside", inside, "detail", b->detail)
                   : NULL;
 }
 
@@ -290,9 +305,9 @@ int branch_from_json(const json_t *j, struct branch *ret, struct vmundo_error *e
     AUTO_FREE char *driver = NULL;
     if (json_get_string(j, "driver", &driver, err) < 0 || json_get_string(j, "origin", &b.origin, err) < 0 ||
         json_opt_string(j, "origin_format", &b.origin_format, err) < 0 ||
-        json_opt_string(j, "base", &b.base, err) < 0 ||
-        json_opt_string(j, "path", &b.path, err) < 0 || json_opt_string(j, "format", &b.format, err) < 0 ||
-        json_opt_string(j, "mount", &b.mount, err) < 0 || json_opt_string(j, "fingerprint", &b.fingerprint, err) < 0 ||
+        json_opt_string(j, "base", &b.base, err) < 0 || json_opt_string(j, "path", &b.path, err) < 0 ||
+        json_opt_string(j, "format", &b.format, err) < 0 || json_opt_string(j, "mount", &b.mount, err) < 0 ||
+        json_opt_string(j, "fingerprint", &b.fingerprint, err) < 0 ||
         json_opt_string(j, "consistency", &b.consistency, err) < 0 || json_opt_u64(j, "limit", 0, &b.limit, err) < 0 ||
         strings_from_json(json_object_get(j, "inside"), &b.inside, err) < 0)
         return error_wrap(err, "the record of a branch");
@@ -306,11 +321,39 @@ int branch_from_json(const json_t *j, struct branch *ret, struct vmundo_error *e
     return 0;
 }
 
+/* ---- ranges ----------------------------------------------------------------------------------------------------- */
+
+void ranges_clear(struct ranges *r)
+{
+    free(r->list);
+    *r = (struct ranges){0};
+}
+
+int ranges_add(struct ranges *r, uint64_t start, uint64_t length, struct vmundo_error *err)
+{
+    struct range *last = r->n ? &r->list[r->n - 1] : NULL;
+    if (last && last->start + last->length == start) {
+        last->length += length;
+        return 0;
+    }
+    if (r->n == r->cap) {
+        size_t cap = r->cap ? r->cap * 2 : 64;
+        struct range *more = reallocarray(r->list, cap, sizeof(*more));
+        if (!more)
+            return error_nomem(err);
+        r->list = more;
+        r->cap = cap;
+    }
+    r->list[r->n++] = (struct range){start, length};
+    return 0;
+}
+
 /* ---- the end of things ------------------------------------------------------------------------------------------ */
 
 void branch_clear(struct branch *b)
 {
-    char *owned[] = {b->origin, b->origin_format, b->base, b->path, b->format, b->mount, b->fingerprint, b->consistency};
+    char *owned[] = {b->origin, b->origin_format, b->base,        b->path,
+                     b->format, b->mount,         b->fingerprint, b->consistency};
     for (size_t i = 0; i < ARRAY_SIZE(owned); i++)
         free(owned[i]);
     strv_clear(&b->inside);

@@ -84,6 +84,19 @@ enum storage_flags {
                                  * write to base any more, and remove keeps what others rest on until they are gone */
 };
 
+/* Parts of a disk, in bytes, ascending, none touching the next. */
+struct range {
+    uint64_t start, length;
+};
+struct ranges {
+    struct range *list;
+    size_t n, cap;
+};
+#define AUTO_RANGES CLEANUP(ranges_clear)
+void ranges_clear(struct ranges *r);
+/* Add one at the end; it begins where the last one ends, or behind it. */
+int ranges_add(struct ranges *r, uint64_t start, uint64_t length, struct vmundo_error *err);
+
 struct storage_driver {
     const char *name;
     unsigned flags;
@@ -138,6 +151,12 @@ struct storage_driver {
     /* Has the origin changed since create? *ret_what says what, the caller's. */
     int (*changed)(const struct branch *b, bool *ret, char **ret_what, struct vmundo_error *err);
 
+    /* Where the disk inside (claim.inside) differs from what it is in `since`, another branch of the same origin, or in
+     * the origin (NULL): in bytes of the disk's file or device. Whole blocks of the storage, so it may be more than
+     * differs, and is never less; no data is read. A guest may be writing: then it is as of some moment meanwhile. */
+    int (*changes)(const struct branch *b, const struct branch *since, const char *inside, struct ranges *ret,
+                   struct vmundo_error *err);
+
     /* Could keep be done now: room, permission, nobody uses the origin? Touches nothing. */
     int (*keep_check)(const struct branch *b, struct vmundo_error *err);
 
@@ -176,6 +195,8 @@ int storage_untouched(const struct branch *b, bool *ret, struct vmundo_error *er
 int storage_glance(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
 int storage_extend(const struct branch *b, uint64_t want, struct vmundo_error *err);
 int storage_changed(const struct branch *b, bool *ret, char **ret_what, struct vmundo_error *err);
+int storage_changes(const struct branch *b, const struct branch *since, const char *inside, struct ranges *ret,
+                    struct vmundo_error *err);
 int storage_keep_check(const struct branch *b, struct vmundo_error *err);
 int storage_keep(const struct branch *b, const struct progress *p, struct vmundo_error *err);
 

@@ -81,7 +81,7 @@ for ((round = 1; round <= ROUNDS; round++)); do
 done
 # strace stays as long as anything lives that was started under it, and that xl does.
 traced() {
-    strace -f -qq -ttt -e signal=none -e trace=execve -o "$1" sh -c '"$@"; : >"$0"' "$1.done" "${@:2}" &
+    strace -I 2 -f -qq -ttt -e signal=none -e trace=execve -o "$1" sh -c '"$@"; : >"$0"' "$1.done" "${@:2}" &
     until_true 300 test -e "$1.done"
     kill $!
     wait $! || true

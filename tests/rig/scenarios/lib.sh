@@ -140,6 +140,12 @@ sum() {
 }
 # scribble FILE BLOCK COUNT: random blocks of 4 KiB there
 scribble() { dd if=/dev/urandom of="$1" bs=4k seek="$2" count="$3" conv=notrunc,fsync oflag=direct status=none; }
+# differs DOMAIN VDEV OLD NEW MOST [CHECKPOINT...]: vmundo diff says all blocks of 4 KiB that differ, and MOST in all
+differs() {
+    local f
+    for f in "$3" "$4"; do if [ -b "$f" ]; then blockdev --flushbufs "$f"; fi; done
+    vmundo diff --json "$1" "${@:6}" | python3 /rig/scenarios/diff-covers "$2" "$3" "$4" 4096 "$5" || fail "vmundo diff $1 ${*:6}"
+}
 # count COMMAND PATTERN: lines of its output that match
 count() { $1 | grep -c -- "$2" || true; }
 # no_traces VG...: of branches in these groups, nothing is left: volumes, devices, mounts, mount points

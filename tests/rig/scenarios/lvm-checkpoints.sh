@@ -31,6 +31,12 @@ change 50; two=$(both)
 vmundo checkpoint one second
 change 500; three=$(both)
 vmundo tree one
+say "what differs: blocks of 64 KiB, 10 blocks of 4 KiB written in two of them each time"
+for disk in "xvda /dev/cpthin/disk" "xvdb $W/files/vm.img"; do
+    read -r vdev origin <<<"$disk"
+    differs one "$vdev" "$origin" "$(branch_of one "$vdev")" 160
+    differs one "$vdev" "$origin" "$(branch_of one "$vdev")" 80 second
+done
 say "back, and that undone"
 vmundo rollback one first
 same "$(both)" "$one" "first"

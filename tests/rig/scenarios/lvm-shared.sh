@@ -26,6 +26,10 @@ scribble "$(branch_of a xvdb)" 5 3
 scribble "$(branch_of a xvdc)" 1000 500
 scribble "$(branch_of b xvda)" 300 100
 same "$(sums)" "$origin" "the origins"
+differs a xvda "$W/files/a1.img" "$(branch_of a xvda)" 300
+differs a xvdb "$W/files/a2.img" "$(branch_of a xvdb)" 40
+differs a xvdc /dev/shared/data "$(branch_of a xvdc)" 600
+differs b xvda "$W/files/b.img" "$(branch_of b xvda)" 200
 
 say "roll back one"
 other=$(sum "$(branch_of b xvda)")

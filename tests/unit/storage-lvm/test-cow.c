@@ -104,12 +104,43 @@ static void test_cut_off(void **state)
     assert_null(c.chunks);
 }
 
+/* As thin_delta of thin-provisioning-tools 0.9 prints it. */
+static void test_delta(void **state)
+{
+    (void)state;
+    static const char xml[] = "<superblock uuid=\"\" time=\"2\" transaction=\"3\" data_block_size=\"128\" "
+                              "nr_data_blocks=\"800\">\n  <diff left=\"1\" right=\"2\">\n"
+                              "    <same begin=\"0\" length=\"3\"/>\n    <different begin=\"3\" length=\"2\"/>\n"
+                              "    <left_only begin=\"9\" length=\"1\"/>\n    <right_only begin=\"12\" length=\"1\"/>\n"
+                              "  </diff>\n</superblock>\n";
+    static const char *const bad[] = {
+        "",
+        "<superblock>",
+        "<superblock data_block_size=\"0\"><different begin=\"1\" length=\"1\"/>",
+        "<superblock data_block_size=\"128\"><different begin=\"x\" length=\"1\"/>",
+        "<superblock data_block_size=\"128\"><different begin=\"1\"/>",
+        "<superblock data_block_size=\"128\"><different begin=\"1\" length=\"99999999999\"/>"};
+    static const uint64_t want[] = {3, 4, 9, 12};
+    struct vmundo_error err = {0};
+    AUTO_LVM_CHUNKS struct lvm_chunks c = {0};
+    assert_ok(lvm_parse_delta(xml, &c, &err), &err);
+    assert_int_equal(c.size, 65536);
+    assert_int_equal(c.n, ARRAY_SIZE(want));
+    for (size_t i = 0; i < c.n; i++)
+        assert_int_equal(c.chunks[i], want[i]);
+    struct lvm_chunks none = {0};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        assert_failed(lvm_parse_delta(bad[i], &none, &err), &err, "unknown");
+    assert_null(none.chunks);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_cut_off),
+        cmocka_unit_test(test_delta),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

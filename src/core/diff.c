@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* diff.c: which parts of a domain's disks differ between two of its states. The drivers tell, from what the storage
+ * knows of its own blocks. */
+#include "core/checkpoint.h"
+#include "core/store.h"
+#include "util/cleanup.h"
+
+void vmundo_diff_free(struct vmundo_diff *d)
+{
+    for (size_t i = 0; d && i < d->n_disks; i++) {
+        free(d->disks[i].vdev);
+        free(d->disks[i].ranges);
+    }
+    if (d) {
+        free(d->disks);
+        *d = (struct vmundo_diff){0};
+    }
+}
+
+static const struct branch *branch_of(const struct record *r, const char *vdev)
+{
+    for (size_t i = 0; i < r->n_disks; i++)
+        if (str_eq(r->disks[i].vdev, vdev) && r->disks[i].branch >= 0)
+            return &r->branches[r->disks[i].branch];
+    return NULL;
+}
+
+static int copy_ranges(const struct ranges *from, struct vmundo_disk_diff *ret, struct vmundo_error *err)
+{
+    ret->ranges = calloc(from->n + 1, sizeof(*ret->ranges));
+    if (!ret->ranges)
+        return error_nomem(err);
+    for (size_t i = 0; i < from->n; i++) {
+        ret->ranges[i] = (struct vmundo_range){from->list[i].start, from->list[i].length};
+        ret->bytes += from->list[i].length;
+    }
+    ret->n_ranges = from->n;
+    return 0;
+}
+
+/* since NULL: the origin. */
+static int compare_disk(const struct record *r, const struct record_disk *d, const struct record *since,
+                        struct vmundo_disk_diff *ret, struct vmundo_error *err)
+{
+    AUTO_RANGES struct ranges ranges = {0};
+    const struct branch *old = since ? branch_of(since, d->vdev) : NULL;
+    if (since && !old)
+        return error_set(err, VMUNDO_FAILED, "%s has no branch of %s there", r->name, d->vdev);
+    if (storage_changes(&r->branches[d->branch], old, d->inside, &ranges, err) < 0)
+        return error_wrap(err, "%s", d->vdev);
+    return str_copy(d->vdev, &ret->vdev, err) < 0 ? -1 : copy_ranges(&ranges, ret, err);
+}
+
+static int find_state(const char *name, const struct checkpoints *all, const char *label, const struct record **ret,
+                      struct vmundo_error *err)
+{
+    const struct checkpoint *c = label ? checkpoints_find(all, label) : NULL;
+    if (label && !c)
+        return error_set(err, VMUNDO_NOT_FOUND,
+                         "%s has no checkpoint '%.63s': 'vmundo tree %s' shows those that there are", name, label,
+                         name);
+    if (c)
+        *ret = &c->record;
+    return 0;
+}
+
+int vmundo_diff(struct vmundo *v, const char *name, const char *from, const char *to, struct vmundo_diff *ret,
+                struct vmundo_error *err)
+{
+    CLEANUP(record_clear) struct record now = {0};
+    AUTO_CHECKPOINTS struct checkpoints all = {0};
+    CLEANUP(vmundo_diff_free) struct vmundo_diff d = {0};
+    const struct record *r = &now, *since = NULL;
+    if (store_get_record(v, name, &now, err) < 0 || store_checkpoints(v, name, &all, err) < 0 ||
+        find_state(name, &all, from, &since, err) < 0 || find_state(name, &all, to, &r, err) < 0)
+        return -1;
+    d.disks = calloc(r->n_disks + 1, sizeof(*d.disks));
+    if (!d.disks)
+        return error_nomem(err);
+    for (size_t i = 0; i < r->n_disks; i++) {
+        if (r->disks[i].branch < 0)
+            continue;
+        if (compare_disk(r, &r->disks[i], since, &d.disks[d.n_disks++], err) < 0)
+            return -1;
+    }
+    *ret = d;
+    d = (struct vmundo_diff){0};
+    return 0;
+}
