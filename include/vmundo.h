@@ -257,7 +257,8 @@ struct vmundo_checkpoint_options {
 /* Give the domain's present state a name to go back to. A running guest is paused for some milliseconds and runs on; all
  * its disks are of one instant. Once `before` was begun `after` is run, and what was frozen is thawed, whatever happens to us.
  * Errors: VMUNDO_FAILED one of the commands failed, or no agent answers; VMUNDO_CONFLICT the label is taken, or it is off and RAM is asked for;
- * VMUNDO_REFUSED its storage cannot branch branches, or the hypervisor cannot save RAM. options may be NULL. */
+ * VMUNDO_REFUSED its storage cannot branch branches, or the hypervisor cannot save RAM or talk to an agent. options may be
+ * NULL. */
 int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_checkpoint_options *options,
                       struct vmundo_error *err);
 

@@ -106,8 +106,27 @@ bool record_can_branch(const struct record *r)
     return r->n_branches > 0;
 }
 
+static int check_depth(const struct branch *b, struct vmundo_error *err)
+{
+    CLEANUP(branch_status_clear) struct branch_status s = {0};
+    if (!is_moving(b))
+        return 0;
+    if (storage_inspect(b, &s, err) < 0)
+        return -1;
+    if (s.depth + 1 < STORAGE_MAX_DEPTH)
+        return 0;
+    return error_set(err, VMUNDO_REFUSED,
+                     "its branch of %s rests on %u others, one on the other, and more would make reading slow: 'vmundo "
+                     "rollback' to an older checkpoint or the origin starts from fewer, 'vmundo keep' makes their changes "
+                     "permanent; with the image on XFS or btrfs, or on a thin volume, there is no such limit",
+                     b->origin, s.depth);
+}
+
 static int check_branches(const struct record *r, struct vmundo_error *err)
 {
+    for (size_t i = 0; i < r->n_branches; i++)
+        if (check_depth(&r->branches[i], err) < 0)
+            return error_wrap(err, "%s", r->name);
     for (size_t i = 0; i < r->n_branches; i++)
         if (!can_branch(&r->branches[i]))
             return error_set(err, VMUNDO_REFUSED,

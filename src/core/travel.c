@@ -204,6 +204,17 @@ static int check_label(struct vmundo *v, const char *name, const char *label, st
                : 0;
 }
 
+/* Before anything is done: can there be an agent to talk to? */
+static int check_agent(const struct operation *op, struct vmundo_error *err)
+{
+    const struct hyper_driver *h = hyper_find(op->before->hypervisor);
+    if (!op->quiesce.freeze || !op->before->running || (h && h->freeze))
+        return 0;
+    return error_set(err, VMUNDO_REFUSED,
+                     "the hypervisor driver %s cannot talk to an agent in the guest: instead of --quiesce, --before and "
+                     "--after can run a command that reaches it", op->before->hypervisor);
+}
+
 /* Those branches of r that are not there yet. */
 static int preflight_new(const struct record *r, const struct record *before, struct vmundo_error *err)
 {
@@ -226,7 +237,8 @@ int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_ch
         return -1;
     op.after->counter = op.after->base = op.made.id;
     op.pause_ms = o->pause_ms;
-    if (quiesce_parse(o->quiesce, o->before, o->after, o->hook_timeout_ms, &op.quiesce, err) < 0)
+    if (quiesce_parse(o->quiesce, o->before, o->after, o->hook_timeout_ms, &op.quiesce, err) < 0 ||
+        check_agent(&op, err) < 0)
         return -1;
     if (o->ret_label)
         snprintf(o->ret_label, VMUNDO_NAME_SIZE, "%s", op.made.label);

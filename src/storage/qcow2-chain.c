@@ -42,7 +42,7 @@ int chain_list(const char *path, const char *origin, struct strv *ret, struct vm
         return -1;
     while (!str_eq(next, origin)) {
         AUTO_FREE char *this = TAKE(next);
-        if (!(name = overlay_name(this)) || all.n > IMAGE_MAX_CHAIN + CHAIN_MAX)
+        if (!(name = overlay_name(this)) || all.n > CHAIN_MAX)
             return error_set(err, VMUNDO_FAILED, "%s does not rest on %s", path, origin);
         if (strv_add(&all, this, err) < 0 || read_backing(dirfd, name, &next, err) < 0)
             return -1;

@@ -10,7 +10,7 @@
 #include "storage/storage.h"
 
 #define CHAIN_GONE ".gone"
-#define CHAIN_MAX 32 /* overlays, one on the other: reading goes through all of them */
+#define CHAIN_MAX (2 * STORAGE_MAX_DEPTH)
 
 /* The overlay at path and those that it rests on, as paths, the uppermost first. Errors: errnum ENOENT one is gone;
  * VMUNDO_FAILED it rests on something that is neither an overlay of ours nor origin. */

@@ -104,10 +104,9 @@ static int check_depth(const struct branch *b, struct vmundo_error *err)
     if (below.n < CHAIN_MAX)
         return 0;
     return error_set(err, VMUNDO_REFUSED,
-                     "its overlay of %s rests on %zu others, one on the other, and more would make reading slow: "
-                     "'vmundo rollback' to an older checkpoint or the origin starts from fewer, 'vmundo keep' makes "
-                     "their changes permanent; with the image on XFS or btrfs there is no such limit",
-                     b->origin, below.n - 1);
+                     "the overlay %s rests on %zu others, one on the other: 'vmundo rollback' to an older checkpoint "
+                     "or the origin starts from fewer, 'vmundo keep' makes their changes permanent",
+                     b->base, below.n - 1);
 }
 
 static int qcow2_preflight(const struct branch *b, struct vmundo_error *err)
@@ -154,6 +153,20 @@ static int qcow2_create(struct branch *b, const struct mark *m, struct vmundo_er
 
 /* ---- inspect ---------------------------------------------------------------------------------------------------- */
 
+/* Is all there that it rests on? */
+static int inspect_chain(const struct branch *b, struct branch_status *s, struct vmundo_error *err)
+{
+    AUTO_STRV struct strv all = {0};
+    struct vmundo_error why = {0};
+    if (chain_list(b->path, b->origin, &all, &why) == 0) {
+        s->depth = (unsigned)all.n - 1;
+        return 0;
+    }
+    free(s->health);
+    s->health = str_printf(err, "invalid: %s", why.msg);
+    return s->health ? 0 : -1;
+}
+
 static int qcow2_inspect(const struct branch *b, struct branch_status *ret, struct vmundo_error *err)
 {
     AUTO_SIDECAR_FILE struct sidecar_file f = SIDECAR_FILE_INIT;
@@ -167,6 +180,8 @@ static int qcow2_inspect(const struct branch *b, struct branch_status *ret, stru
         s.health = str_printf(err, "invalid: %s", h.corrupt ? "the overlay is marked corrupt" : why.msg);
         if (!s.health)
             return -1;
+    } else if (s.exists && inspect_chain(b, &s, err) < 0) {
+        return -1;
     }
     *ret = s;
     s = (struct branch_status){0};

@@ -72,7 +72,12 @@ struct branch_status {
     char *bound;             /* what can fill up under it: "snapshot", "thin data", "thin metadata"; NULL: nothing */
     double fill;             /* how full that is, 0 to 1 */
     uint64_t room;           /* bytes that the guest can write, at least, before it is full */
+    unsigned depth;          /* how many other branches it rests on, one on the other (STORAGE_ON_BRANCH) */
 };
+
+/* So many branches on one another are enough: reading goes through all of them. A rollback may go beyond, since it can be
+ * undone only by another one. */
+#define STORAGE_MAX_DEPTH 32u
 
 enum storage_flags {
     STORAGE_NEVER_IMPLICIT = 1, /* taken only when asked for by --method */

@@ -94,6 +94,17 @@ expect_exit 5 "rests on 31 others" vmundo checkpoint vm d32 --dry-run
 vmundo prune -q vm --keep-last 1
 count 32 30
 expect_exit 5 "rests on 31 others" vmundo checkpoint vm d32
+vmundo rollback -q vm d31
+vmundo rollback -q vm --undo
+expect_exit 5 "rests on 32 others" vmundo checkpoint vm d32
+step "one of them is lost"
+lost=$(find "$fs/.vmundo" -name '*.gone' | sort | head -n 1)
+mv "${lost%.gone}" "$work/lost"
+vmundo stop -q --force vm
+name=${lost##*/}
+expect_exit 1 "cannot start on the branch .*invalid: .*${name%.gone}: No such file" vmundo start vm
+mv "$work/lost" "${lost%.gone}"
+vmundo start -q vm
 vmundo rollback -q vm --forget
 vmundo checkpoint -q vm d32
 vmundo drop -q vm
