@@ -16,6 +16,10 @@
  * VMUNDO_FAILED it rests on something that is neither an overlay of ours nor origin. */
 int chain_list(const char *path, const char *origin, struct strv *ret, struct vmundo_error *err);
 
+/* storage_driver.changes, in bytes of the disk that is in the image */
+int chain_changes(const struct branch *b, const struct branch *since, const char *inside, struct ranges *ret,
+                  struct vmundo_error *err);
+
 /* storage_driver.remove */
 int chain_remove(const struct branch *b, struct vmundo_error *err);
 

@@ -329,6 +329,7 @@ const struct storage_driver storage_qcow2 = {
     .inspect = qcow2_inspect,
     .untouched = qcow2_untouched,
     .changed = sidecar_changed,
+    .changes = chain_changes,
     .keep_check = qcow2_keep_check,
     .keep = qcow2_keep,
 };

@@ -157,8 +157,9 @@ struct storage_driver {
     int (*changed)(const struct branch *b, bool *ret, char **ret_what, struct vmundo_error *err);
 
     /* Where the disk inside (claim.inside) differs from what it is in `since`, another branch of the same origin, or in
-     * the origin (NULL): in bytes of the disk's file or device. Whole blocks of the storage, so it may be more than
-     * differs, and is never less; no data is read. A guest may be writing: then it is as of some moment meanwhile. */
+     * the origin (NULL): in bytes of the disk's file or device (of overlays: of the disk in the image). Whole blocks of
+     * the storage, so it may be more than differs, and is never less; no data is read. A guest may be writing: then it is
+     * as of some moment meanwhile. */
     int (*changes)(const struct branch *b, const struct branch *since, const char *inside, struct ranges *ret,
                    struct vmundo_error *err);
 

@@ -51,6 +51,13 @@ vmundo rollback -q vm --undo
 holds 5
 vmundo rollback -q vm s4
 holds 4
+step "what differs"
+# differs OLD NEW MOST [CHECKPOINT...]: the images of these states, blocks at most
+differs() { vmundo diff --json vm "${@:4}" | "$here/../rig/scenarios/diff-covers" xvda "$1" "$2" 4096 "$3"; }
+differs "$work/want.0.img" "$work/want.4.img" 77
+differs "$work/want.1.img" "$work/want.4.img" 58 s1
+differs "$work/want.1.img" "$work/want.4.img" 58 s4 s1
+differs "$work/want.4.img" "$work/want.4.img" 0 s4
 step "the last that rests on what is gone takes it along"
 vmundo prune -q vm s4
 vmundo rollback -q vm s1 --forget
