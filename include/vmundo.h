@@ -357,6 +357,18 @@ int vmundo_pool_mount(struct vmundo *v, const struct vmundo_pool_options *option
 /* Errors: VMUNDO_NOT_FOUND; VMUNDO_CONFLICT it is not mounted, so that nobody knows what is in it; VMUNDO_REFUSED. */
 int vmundo_pool_remove(struct vmundo *v, const char *name, struct vmundo_error *err);
 
+struct vmundo_import_options {
+    const char *pool;            /* path of an XFS pool, mounted */
+    const char *image;           /* path of the file */
+    const char *name;            /* that it gets in the pool; NULL: the one that it has */
+    bool move;                   /* put a symbolic link to the copy in its place, which configurations can go on naming */
+    char **ret_path;             /* not NULL: where it is then, the caller's */
+};
+/* Bring an image file into a pool, so that it has fast snapshots. Errors: VMUNDO_NOT_FOUND; VMUNDO_CONFLICT the name is taken,
+ * or the image was changed meanwhile; VMUNDO_REFUSED somebody uses it, it is a disk of a domain, there is no room, or it would
+ * not work from there. */
+int vmundo_pool_import(struct vmundo *v, const struct vmundo_import_options *options, struct vmundo_error *err);
+
 struct vmundo_pool {
     char *name;
     char *kind;                  /* lvm, lvm-thin, xfs */

@@ -2,10 +2,13 @@
 /* cmd_pool.c: vmundo pool. */
 #include "cli/actions.h"
 
+#include <limits.h>
 #include <stddef.h>
 #include <stdlib.h>
 
 static struct vmundo_pool_options values;
+
+static struct vmundo_import_options import_values;
 
 static const struct cli_option options[] = {
     {"thin", 'T', NULL, OPT_FLAG, &values.thin, "with a thin pool over most of the volume group", COMPLETE_NONE},
@@ -13,6 +16,8 @@ static const struct cli_option options[] = {
     {"file", 'f', "PATH", OPT_TEXT, &values.file, "make the volume group in this new file", COMPLETE_FILE},
     {"size", 's', "SIZE", OPT_SIZE, &values.size, "how large the file is to be (it is sparse)", COMPLETE_NONE},
     {"mount", 0, "DIR", OPT_TEXT, &values.mount, "mount the XFS pool here (PATH.d)", COMPLETE_DIR},
+    {"name", 0, "NAME", OPT_TEXT, &import_values.name, "what the image is called in the pool (as it is called)", COMPLETE_NONE},
+    {"move", 0, NULL, OPT_FLAG, &import_values.move, "put a symbolic link to the image in its old place", COMPLETE_NONE},
     {"wipe", 0, NULL, OPT_FLAG, &values.wipe, "destroy what is on the devices", COMPLETE_NONE},
     {0},
 };
@@ -80,6 +85,21 @@ static int mount_again(struct cli *c, char **args, int n, struct vmundo_error *e
     return 0;
 }
 
+static int import_image(struct cli *c, char **args, int n, struct vmundo_error *err)
+{
+    char *path = NULL, text[PATH_MAX + 32];
+    (void)n;
+    import_values.pool = args[0];
+    import_values.image = args[1];
+    import_values.ret_path = &path;
+    if (vmundo_pool_import(c->v, &import_values, err) < 0)
+        return -1;
+    snprintf(text, sizeof(text), "is %s now", path);
+    report_result(c, args[1], text);
+    free(path);
+    return 0;
+}
+
 static int remove_pool(struct cli *c, char **args, int n, struct vmundo_error *err)
 {
     (void)n;
@@ -107,6 +127,7 @@ static int list(struct cli *c, char **args, int n, struct vmundo_error *err)
 
 static const char *const create_options[] = {"thin", "stripes", "file", "size", "mount", "wipe", NULL};
 static const char *const grow_options[] = {"size", "wipe", NULL};
+static const char *const import_options[] = {"name", "move", NULL};
 static const char *const mount_options[] = {"mount", NULL};
 
 static const struct action actions[] = {
@@ -114,6 +135,7 @@ static const struct action actions[] = {
     {"list", "pool list", "", 0, 0, NULL, list},
     {"grow", "pool grow", "NAME|PATH [DEVICE...]", 1, LIST_MAX, grow_options, grow},
     {"mount", "pool mount", "[NAME|PATH]", 0, 1, mount_options, mount_again},
+    {"import", "pool import", "PATH IMAGE", 2, 2, import_options, import_image},
     {"remove", "pool remove", "NAME|PATH", 1, 1, NULL, remove_pool},
     {0},
 };
@@ -139,6 +161,7 @@ const struct command cmd_pool = {
             "  pool list                                            all of them, and how full they are\n"
             "  pool grow NAME DEVICE... | NAME --size SIZE          more devices, or a larger file\n"
             "  pool mount [NAME|PATH]                               usable again after a reboot: one in a file, or all\n"
+            "  pool import PATH IMAGE [--move] [--name NAME]        copy an image into an XFS pool; with --move a link stays\n"
             "  pool remove NAME|PATH                                when there is nothing in it\n"
             "A device that is in use is refused, and one with something on it unless --wipe is given.",
     .options = options,

@@ -20,7 +20,7 @@ static const char *words_of(enum complete what)
     if (what == COMPLETE_FS)
         return "ext4 xfs";
     if (what == COMPLETE_POOL_ACTION)
-        return "create list grow mount remove";
+        return "create list grow mount import remove";
     if (what == COMPLETE_VOLUME_ACTION)
         return "create list resize remove";
     buf[0] = '\0';

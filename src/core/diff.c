@@ -82,7 +82,7 @@ static int settle(const struct vmundo *v, const struct record *r, struct vmundo_
         return -1;
     if (s.power == HYPER_OFF)
         return 0;
-    return hyper_hold(&c.i, HOLD_MS, &fd, err) < 0 ? -1 : hyper_release(c.i.driver, fd, &held, err);
+    return hyper_hold(&c.i, HOLD_MS, false, &fd, err) < 0 ? -1 : hyper_release(c.i.driver, fd, &held, err);
 }
 
 int vmundo_diff(struct vmundo *v, const char *name, const char *from, const char *to, struct vmundo_diff *ret,

@@ -17,6 +17,7 @@ void instance_clear(struct instance_ctx *c)
     free(c->dir);
     free(c->config);
     free(c->console_log);
+    free(c->saved_of);
     *c = (struct instance_ctx){0};
 }
 
@@ -107,11 +108,13 @@ static int make_ram(const struct vmundo *v, const struct record *r, struct insta
     uint64_t size = r->ram ? hyper_ram_size(c->i.driver, &c->domain) : 0;
     c->i.ram = NULL;
     c->i.saved = r->saved;
+    struct mark base = {.store = v->store_id, .domain = r->name, .generation = r->base};
+    if (r->saved && !(c->i.saved_of = c->saved_of = mark_text(&base, err)))
+        return -1;
     if (r->saved && r->ram_base && !r->ram)
         return error_set(err, VMUNDO_REFUSED, "the checkpoint's RAM is in a file, and there is no place for a copy of it");
     if (!r->ram || (r->saved && !r->ram_base) || (!r->saved && (!size || !has_room(r->ram, size))))
         return 0;
-    struct mark base = {.store = v->store_id, .domain = r->name, .generation = r->base};
     if (r->saved && storage_ram_check(r->ram_base, &base, err) < 0)
         return -1;
     if (storage_ram_make(r->ram, r->saved ? r->ram_base : NULL, size, &m, false, err) < 0)

@@ -14,7 +14,7 @@
 struct instance_ctx {
     struct instance i;
     struct domain domain;
-    char *dir, *config, *console_log;
+    char *dir, *config, *console_log, *saved_of;
 };
 #define AUTO_INSTANCE CLEANUP(instance_clear)
 

@@ -8,6 +8,8 @@
  */
 #include "core/pools.h"
 
+#include "hyper/hyper.h"
+#include "storage/storage.h"
 #include "util/sys.h"
 
 #include <fcntl.h>
@@ -444,6 +446,62 @@ int vmundo_pool_remove(struct vmundo *v, const char *name, struct vmundo_error *
     if (pools_lock(v, "pool remove", &lock, err) < 0)
         return -1;
     return is_path(name) ? remove_xfs(v, name, &r.steps, err) : remove_group(v, name, &r.steps, err);
+}
+
+struct import_progress {
+    const struct vmundo *v;
+    const char *image;
+};
+
+static void tell_import(void *data, uint64_t done, uint64_t total)
+{
+    const struct import_progress *i = data;
+    context_progress(i->v, i->image, "copy", done, total);
+}
+
+/* *ret: its path, without links. */
+static int check_image(struct vmundo *v, const char *image, char **ret, struct vmundo_error *err)
+{
+    CLEANUP(stack_clear) struct stack s = {0};
+    AUTO_FREE char *who = NULL;
+    struct stat st;
+    if (stack_resolve(image, &s, err) < 0)
+        return -1;
+    if (s.kind != STACK_FILE || stat(s.path, &st) < 0)
+        return error_set(err, VMUNDO_USAGE, "%s is no image file", image);
+    if (pools_check_domains(v, s.path, &st, err) < 0 || hyper_disk_in_use(s.path, &who, err) < 0 ||
+        (!who && storage_in_use(&s, false, &who, err) < 0))
+        return -1;
+    if (who)
+        return error_set(err, VMUNDO_REFUSED, "%s is in use by %s", s.path, who);
+    *ret = TAKE(s.path);
+    return 0;
+}
+
+int vmundo_pool_import(struct vmundo *v, const struct vmundo_import_options *o, struct vmundo_error *err)
+{
+    AUTO_LOCK struct lock lock = LOCK_INIT;
+    AUTO_XFS_POOL struct xfs_pool p = {0};
+    AUTO_FREE char *image = NULL;
+    char node[LOOP_NODE_SIZE];
+    struct pool_report r;
+    pool_report_init(&r, v, o->image);
+    if (!is_path(o->pool))
+        return error_set(err, VMUNDO_USAGE, "images go into an XFS pool, which is given as a path; a volume group has volumes");
+    if (pools_lock(v, "pool import", &lock, err) < 0 || find_mounted(v, o->pool, &p, node, err) < 0 ||
+        check_image(v, o->image, &image, err) < 0)
+        return -1;
+    const char *name = o->name ? o->name : strrchr(image, '/') + 1;
+    if (name[0] == '.' || strchr(name, '/') || !*name || strlen(name) > 200)
+        return error_set(err, VMUNDO_USAGE, "'%.80s' cannot be the name of an image in a pool", name);
+    struct import_progress data = {.v = v, .image = image};
+    struct progress progress = {.fn = tell_import, .data = &data};
+    AUTO_FREE char *path = str_printf(err, "%s/%s", p.dir, name);
+    if (!path || pool_import(image, p.dir, name, o->move, &progress, &r.steps, err) < 0)
+        return -1;
+    if (o->ret_path)
+        *o->ret_path = TAKE(path);
+    return 0;
 }
 
 static int mount_one(const struct vmundo *v, const struct vmundo_pool_options *o, struct vmundo_error *err)

@@ -12,6 +12,8 @@
 #include "storage/pool.h"
 #include "util/json.h"
 
+#include <sys/stat.h>
+
 struct pool_entry {
     const char *name;
     const char *kind;        /* "lvm", "xfs" */
@@ -43,5 +45,9 @@ void pool_report_init(struct pool_report *r, const struct vmundo *v, const char 
 /* The path with a directory that is free of links; the last part need not exist. The caller's. Errors: VMUNDO_USAGE,
  * VMUNDO_NOT_FOUND the directory. */
 int pool_canonical(const char *path, char **ret, struct vmundo_error *err);
+
+/* Is the device or file that `what` (of path) is an origin, or another disk, of a domain of this state directory?
+ * VMUNDO_REFUSED names it. */
+int pools_check_domains(struct vmundo *v, const char *path, const struct stat *what, struct vmundo_error *err);
 
 #endif

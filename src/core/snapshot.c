@@ -18,8 +18,10 @@
 #include <time.h>
 
 #define PAUSE_MS 10000u
+#define PAUSE_RAM_MS 600000u /* all of its RAM is written in the pause */
 /* How long file systems may be frozen, beyond the time for which the guest may be paused. */
 #define UNFREEZE_MS 10000u
+#define MAX_FROZEN_MS 600000u
 
 static uint64_t now_us(void)
 {
@@ -140,9 +142,13 @@ static int save_ram(struct operation *op, const struct instance *i, struct vmund
     struct checkpoint *c = &op->made;
     struct mark m = {.store = op->v->store_id, .domain = op->name, .generation = c->id};
     AUTO_CLOSE int folder = -1;
+    struct instance marked = *i;
     if (!c->saved)
         return 0;
-    if (checkpoint_open_folder(op->v, op->name, true, &folder, err) < 0 || hyper_save(i, c->saved, err) < 0)
+    AUTO_FREE char *of = mark_text(&m, err);
+    marked.saved_of = of;
+    if (!of || checkpoint_open_folder(op->v, op->name, true, &folder, err) < 0 ||
+        hyper_save(&marked, c->saved, err) < 0)
         return -1;
     if (!i->ram)
         record_forget_ram(&c->record); /* it is in saved */
@@ -153,6 +159,9 @@ static int save_ram(struct operation *op, const struct instance *i, struct vmund
 static int take(struct operation *op, const struct instance *i, struct vmundo_error *err)
 {
     context_stage(op->v, op->name, stage_name(STAGE_SNAPSHOT));
+    /* With HYPER_SAVE_PAUSES only the saving pauses the guest: it must come before the disks. */
+    if (i->driver->flags & HYPER_SAVE_PAUSES)
+        return save_ram(op, i, err) < 0 || copy_disks(op, err) < 0 ? -1 : move_disks(op, i, err);
     /* A QEMU that has saved its guest has given up its disks: so that comes last. */
     return copy_disks(op, err) < 0 || move_disks(op, i, err) < 0 ? -1 : save_ram(op, i, err);
 }
@@ -163,7 +172,7 @@ static int take_held(struct operation *op, const struct instance *i, unsigned ms
     int fd = -1;
     context_stage(op->v, op->name, stage_name(STAGE_PAUSE));
     uint64_t begun = now_us();
-    if (hyper_hold(i, ms, &fd, err) < 0)
+    if (hyper_hold(i, ms, op->made.saved != NULL, &fd, err) < 0)
         return -1;
     int r = take(op, i, err);
     context_stage(op->v, op->name, stage_name(STAGE_RESUME));
@@ -189,13 +198,15 @@ static void flush(const struct operation *op, const struct instance *i)
 /* Flushing takes long, and is done before the guest's programs have to wait; then again for what the freezing wrote. */
 static int take_running(struct operation *op, const struct instance *i, struct vmundo_error *err)
 {
-    unsigned ms = op->pause_ms ? op->pause_ms : PAUSE_MS;
+    bool all_ram = op->made.saved && !i->ram;
+    unsigned ms = op->pause_ms ? op->pause_ms : all_ram ? PAUSE_RAM_MS : PAUSE_MS;
+    unsigned frozen_ms = ms < MAX_FROZEN_MS - UNFREEZE_MS ? ms + UNFREEZE_MS : MAX_FROZEN_MS;
     struct quiesce q = QUIESCE_INIT;
     bool quiesced = quiesce_is_wanted(&op->quiesce);
     flush(op, i);
     if (quiesced) {
         context_stage(op->v, op->name, stage_name(STAGE_QUIESCE));
-        if (quiesce_begin(i, &op->quiesce, ms + UNFREEZE_MS, &q, err) < 0)
+        if (quiesce_begin(i, &op->quiesce, frozen_ms, &q, err) < 0)
             return -1;
         flush(op, i);
     }

@@ -32,19 +32,21 @@ static int split(const char *name, struct lvm_name *ret, struct vmundo_error *er
 
 /* ---- users ---------------------------------------------------------------------------------------------------------- */
 
-static bool is_device(const char *path, dev_t dev)
+static bool is_same(const char *path, const struct stat *what)
 {
     struct stat st;
-    return path && stat(path, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == dev;
+    if (!path || stat(path, &st) < 0 || (st.st_mode & S_IFMT) != (what->st_mode & S_IFMT))
+        return false;
+    return S_ISBLK(st.st_mode) ? st.st_rdev == what->st_rdev : st.st_dev == what->st_dev && st.st_ino == what->st_ino;
 }
 
-static bool record_uses(const struct record *r, dev_t dev)
+static bool record_uses(const struct record *r, const struct stat *what)
 {
     for (size_t i = 0; i < r->n_branches; i++)
-        if (is_device(r->branches[i].origin, dev))
+        if (is_same(r->branches[i].origin, what))
             return true;
     for (size_t i = 0; i < r->n_disks; i++)
-        if (is_device(r->disks[i].target, dev))
+        if (is_same(r->disks[i].target, what))
             return true;
     return false;
 }
@@ -54,7 +56,7 @@ static void free_rows(struct store_domain **rows, size_t n)
     store_domains_free(*rows, n);
 }
 
-static int check_records(struct vmundo *v, const char *device, dev_t dev, struct vmundo_error *err)
+int pools_check_domains(struct vmundo *v, const char *path, const struct stat *what, struct vmundo_error *err)
 {
     struct store_domain *rows = NULL;
     size_t n = 0;
@@ -63,9 +65,9 @@ static int check_records(struct vmundo *v, const char *device, dev_t dev, struct
         AUTO_FREE char *text = NULL;
         CLEANUP(record_clear) struct record r = {0};
         rc = store_get(v, rows[i].name, &text, err);
-        if (rc == 0 && text && (rc = record_from_text(text, &r, err)) == 0 && record_uses(&r, dev))
+        if (rc == 0 && text && (rc = record_from_text(text, &r, err)) == 0 && record_uses(&r, what))
             rc = error_set(err, VMUNDO_REFUSED, "%s is a disk of the domain %s, which has branches: 'vmundo keep %s' or "
-                           "'drop' first", device, rows[i].name, rows[i].name);
+                           "'drop' first", path, rows[i].name, rows[i].name);
     }
     free_rows(&rows, n);
     return rc;
@@ -79,7 +81,7 @@ static int check_users(struct vmundo *v, const char *device, bool mounted_too, s
     struct stat st;
     if (stat(device, &st) < 0 || !S_ISBLK(st.st_mode))
         return 0; /* it is not active: nobody can use it */
-    if (check_records(v, device, st.st_rdev, err) < 0 || pool_mounted_at(device, &mount, err) < 0 ||
+    if (pools_check_domains(v, device, &st, err) < 0 || pool_mounted_at(device, &mount, err) < 0 ||
         hyper_disk_in_use(device, &who, err) < 0)
         return -1;
     if (!who && mount && mounted_too)

@@ -133,9 +133,9 @@ int hyper_glance(const struct instance *i, struct hyper_status *ret, struct vmun
     return i->driver->glance ? i->driver->glance(i, ret, err) : hyper_state(i, ret, err);
 }
 
-int hyper_hold(const struct instance *i, unsigned ms, int *ret_fd, struct vmundo_error *err)
+int hyper_hold(const struct instance *i, unsigned ms, bool saving, int *ret_fd, struct vmundo_error *err)
 {
-    return i->driver->hold ? i->driver->hold(i, ms, ret_fd, err)
+    return i->driver->hold ? i->driver->hold(i, ms, saving, ret_fd, err)
                            : cannot(i->driver, "pause domains for a limited time", err);
 }
 

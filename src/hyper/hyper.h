@@ -36,6 +36,8 @@ enum hyper_flags {
      * start succeeds and does nothing: state says off, and core starts it when the old one is gone. */
     HYPER_SIDE_BY_SIDE = 1,
     HYPER_NEVER_IMPLICIT = 2,
+    /* save wants a guest that runs, and pauses it at the instant that it saves: so disks are copied after it. */
+    HYPER_SAVE_PAUSES = 1024,
 };
 
 struct hyper_options {
@@ -62,6 +64,8 @@ struct instance {
      * is only read. Unless it holds the RAM as well, `ram` must be RAM of that instant. Domain and options must give
      * the same machine as then; names, MAC addresses, and where disks and network come from, may differ. */
     const char *saved;
+    /* Whose saved state that is, or is to become (save): any text; one with another text is refused. May be NULL. */
+    const char *saved_of;
 };
 
 enum hyper_power { HYPER_OFF, HYPER_RUNNING, HYPER_PAUSED };
@@ -120,8 +124,9 @@ struct hyper_driver {
 
     /* Pause it for at most ms, with a watcher that outlives us: it runs again when it is released, when *ret_fd (the
      * caller's) is closed, when the time is up, and when we are killed. One that is paused already is left so by all of
-     * these. May be missing. Errors: VMUNDO_CONFLICT it is off, or held by somebody else. */
-    int (*hold)(const struct instance *i, unsigned ms, int *ret_fd, struct vmundo_error *err);
+     * these. saving: save follows at once; with HYPER_SAVE_PAUSES the guest is let run until then. May be
+     * missing. Errors: VMUNDO_CONFLICT it is off, or held by somebody else; or it is paused, and cannot be saved so. */
+    int (*hold)(const struct instance *i, unsigned ms, bool saving, int *ret_fd, struct vmundo_error *err);
 
     /* Let it run again; fd is closed in any case. *ret_held: it was paused all the time until now. */
     int (*release)(int fd, bool *ret_held, struct vmundo_error *err);
@@ -196,7 +201,7 @@ int hyper_shutdown(const struct instance *i, unsigned timeout_ms, bool *ret_off,
 int hyper_destroy(const struct instance *i, struct vmundo_error *err);
 int hyper_state(const struct instance *i, struct hyper_status *ret, struct vmundo_error *err);
 int hyper_glance(const struct instance *i, struct hyper_status *ret, struct vmundo_error *err);
-int hyper_hold(const struct instance *i, unsigned ms, int *ret_fd, struct vmundo_error *err);
+int hyper_hold(const struct instance *i, unsigned ms, bool saving, int *ret_fd, struct vmundo_error *err);
 int hyper_release(const struct hyper_driver *h, int fd, bool *ret_held, struct vmundo_error *err);
 int hyper_freeze(const struct instance *i, unsigned wait_ms, unsigned keep_ms, int *ret_fd, struct vmundo_error *err);
 int hyper_thaw(const struct hyper_driver *h, int fd, bool *ret_frozen, struct vmundo_error *err);

@@ -129,11 +129,12 @@ static bool is_held(const struct instance *i)
     return open_dir(i, &dir, NULL) == 0 && flock(dir, LOCK_SH | LOCK_NB) < 0;
 }
 
-static int hold(const struct instance *i, unsigned ms, int *ret_fd, struct vmundo_error *err)
+static int hold(const struct instance *i, unsigned ms, bool saving, int *ret_fd, struct vmundo_error *err)
 {
     AUTO_FREE char *state = NULL;
     AUTO_CLOSE int dir = -1;
     (void)ms;
+    (void)saving;
     if (read_state(i, &state, err) < 0)
         return -1;
     if (!lives(state))

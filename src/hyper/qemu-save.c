@@ -32,12 +32,12 @@ static int find_machine(const json_t *argv, struct strv *ret, struct vmundo_erro
 }
 
 /* From what QEMU was really started with. */
-static int describe(int dirfd, struct qmp *q, struct saved *ret, struct vmundo_error *err)
+static int describe(int dirfd, struct qmp *q, const char *of, struct saved *ret, struct vmundo_error *err)
 {
     AUTO_JSON json_t *spec = NULL;
     AUTO_FREE char *ram = NULL;
     if (rundir_get(dirfd, RUNDIR_SPEC, &spec, err) < 0 || json_opt_string(spec, "ram", &ram, err) < 0 ||
-        find_machine(json_object_get(spec, "argv"), &ret->machine, err) < 0)
+        find_machine(json_object_get(spec, "argv"), &ret->machine, err) < 0 || str_copy(of, &ret->of, err) < 0)
         return -1;
     ret->has_ram = !str_eq(ram, "shared");
     return qmp_version(q, &ret->qemu, err);
@@ -159,7 +159,7 @@ static int copy(int to, int from, struct vmundo_error *err)
     return n < 0 || fdatasync(to) < 0 ? error_errno(err, errno, "cannot copy the guest's state") : 0;
 }
 
-static int save_again(int dirfd, int fd, struct vmundo_error *err)
+static int save_again(int dirfd, int fd, const char *of, struct vmundo_error *err)
 {
     AUTO_CLOSE int last = -1;
     struct vmundo_error e = {0};
@@ -168,15 +168,15 @@ static int save_again(int dirfd, int fd, struct vmundo_error *err)
                          "this QEMU saves a paused guest only once, and where that was cannot be "
                          "read (%s): let the guest run for a moment",
                          e.msg);
-    return copy(fd, last, err);
+    return copy(fd, last, err) < 0 ? -1 : saved_give(fd, of, err);
 }
 
 /* ---- the whole -------------------------------------------------------------------------------------------------- */
 
-static int save_now(int dirfd, struct qmp *q, int fd, const char *path, struct vmundo_error *err)
+static int save_now(int dirfd, struct qmp *q, int fd, const char *path, const char *of, struct vmundo_error *err)
 {
     AUTO_SAVED struct saved s = {0};
-    if (describe(dirfd, q, &s, err) < 0 || saved_begin(fd, &s, err) < 0)
+    if (describe(dirfd, q, of, &s, err) < 0 || saved_begin(fd, &s, err) < 0)
         return -1;
     unlinkat(dirfd, RUNDIR_SAVED, 0);
     if (migrate(q, fd, s.has_ram, err) < 0 || saved_finish(fd, &s, err) < 0)
@@ -207,7 +207,8 @@ int qemu_save(const struct instance *i, const char *path, struct vmundo_error *e
     fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return error_errno(err, errno, "cannot create %s", path);
-    int r = str_eq(status, "postmigrate") ? save_again(dirfd, fd, err) : save_now(dirfd, &q, fd, path, err);
+    int r = str_eq(status, "postmigrate") ? save_again(dirfd, fd, i->saved_of, err)
+                                          : save_now(dirfd, &q, fd, path, i->saved_of, err);
     if (r < 0)
         unlink(path);
     return r;

@@ -3,6 +3,7 @@
  * it. */
 #include "hyper/qemu-saved.h"
 
+#include "hyper/sum.h"
 #include "util/sys.h"
 
 #include <fcntl.h>
@@ -11,51 +12,6 @@
 #define MAGIC "vmundo saved guest 1\n"
 #define MAX_HEAD ((size_t)256 << 10)
 #define BLOCK ((size_t)4096)
-#define CHUNK ((size_t)256 << 10)
-
-/* ---- the sum ---------------------------------------------------------------------------------------------------- */
-
-/* FNV-1a by words of 64 bits: as fast as the file is read. Any one word that differs makes another sum. */
-static uint64_t add_words(uint64_t sum, const char *data, size_t len)
-{
-    for (size_t i = 0; i < len; i += sizeof(uint64_t)) {
-        uint64_t word = 0;
-        memcpy(&word, data + i, len - i < sizeof(word) ? len - i : sizeof(word));
-        sum = (sum ^ word) * UINT64_C(1099511628211);
-    }
-    return sum;
-}
-
-static int read_full(int fd, char *buf, size_t len, uint64_t at, struct vmundo_error *err)
-{
-    for (size_t done = 0; done < len;) {
-        ssize_t n = pread(fd, buf + done, len - done, (off_t)(at + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return error_errno(err, errno, "cannot read the saved state");
-        if (n == 0)
-            return error_set(err, VMUNDO_FAILED, "the saved state ends too early");
-        done += (size_t)n;
-    }
-    return 0;
-}
-
-static int sum_stream(int fd, const struct saved *s, char ret[17], struct vmundo_error *err)
-{
-    AUTO_FREE char *buf = malloc(CHUNK);
-    uint64_t sum = UINT64_C(14695981039346656037);
-    if (!buf)
-        return error_nomem(err);
-    for (uint64_t at = s->stream; at < s->size; at += CHUNK) {
-        size_t len = s->size - at < CHUNK ? (size_t)(s->size - at) : CHUNK;
-        if (read_full(fd, buf, len, at, err) < 0)
-            return -1;
-        sum = add_words(sum, buf, len);
-    }
-    snprintf(ret, 17, "%016" PRIx64, sum);
-    return 0;
-}
 
 /* ---- writing ---------------------------------------------------------------------------------------------------- */
 
@@ -68,8 +24,8 @@ static char *make_head(const struct saved *s, const char *sum, struct vmundo_err
             return NULL;
         }
     AUTO_JSON json_t *o =
-        json_pack("{s:s, s:O, s:b, s:I, s:I, s:s}", "qemu", s->qemu, "machine", machine, "ram", s->has_ram, "stream",
-                  (json_int_t)s->stream, "size", (json_int_t)s->size, "sum", sum);
+        json_pack("{s:s*, s:s, s:O, s:b, s:I, s:I, s:s}", "of", s->of, "qemu", s->qemu, "machine", machine, "ram",
+                  s->has_ram, "stream", (json_int_t)s->stream, "size", (json_int_t)s->size, "sum", sum);
     AUTO_FREE char *text = o ? json_text(o, err) : NULL;
     if (!text) {
         error_nomem(err);
@@ -93,13 +49,13 @@ int saved_begin(int fd, struct saved *s, struct vmundo_error *err)
 int saved_finish(int fd, struct saved *s, struct vmundo_error *err)
 {
     struct stat st;
-    char sum[17];
+    char sum[SUM_SIZE];
     if (fstat(fd, &st) < 0)
         return error_errno(err, errno, "cannot look at the saved state");
     s->size = (uint64_t)st.st_size;
     if (s->size <= s->stream)
         return error_set(err, VMUNDO_FAILED, "QEMU has written nothing");
-    AUTO_FREE char *head = sum_stream(fd, s, sum, err) == 0 ? make_head(s, sum, err) : NULL;
+    AUTO_FREE char *head = sum_file(fd, s->stream, s->size, sum, err) == 0 ? make_head(s, sum, err) : NULL;
     if (!head)
         return -1;
     ssize_t n = pwrite(fd, head, strlen(head), 0);
@@ -125,7 +81,8 @@ static int parse_machine(const json_t *list, struct strv *ret, struct vmundo_err
 static int parse_head(const char *head, uint64_t file_size, struct saved *s, char **ret_sum, struct vmundo_error *err)
 {
     AUTO_JSON json_t *o = NULL;
-    if (json_parse(head, "its head", &o, err) < 0 || json_get_string(o, "qemu", &s->qemu, err) < 0 ||
+    if (json_parse(head, "its head", &o, err) < 0 || json_opt_string(o, "of", &s->of, err) < 0 ||
+        json_get_string(o, "qemu", &s->qemu, err) < 0 ||
         parse_machine(json_object_get(o, "machine"), &s->machine, err) < 0 ||
         json_get_u64(o, "stream", &s->stream, err) < 0 || json_get_u64(o, "size", &s->size, err) < 0 ||
         json_get_string(o, "sum", ret_sum, err) < 0)
@@ -150,7 +107,7 @@ static int read_head(int fd, struct saved *s, char **ret_sum, struct vmundo_erro
         return error_nomem(err);
     if (!S_ISREG(st.st_mode))
         return error_set(err, VMUNDO_FAILED, "it is no file");
-    if (read_full(fd, head, len, 0, err) < 0)
+    if (sum_read(fd, head, len, 0, err) < 0)
         return -1;
     char *end = str_has_prefix(head, MAGIC) ? strchr(head + strlen(MAGIC), '\n') : NULL;
     if (!end)
@@ -159,15 +116,33 @@ static int read_head(int fd, struct saved *s, char **ret_sum, struct vmundo_erro
     return parse_head(head + strlen(MAGIC), (uint64_t)st.st_size, s, ret_sum, err);
 }
 
+int saved_give(int fd, const char *of, struct vmundo_error *err)
+{
+    AUTO_SAVED struct saved s = {0};
+    AUTO_FREE char *sum = NULL, *head = NULL;
+    if (read_head(fd, &s, &sum, err) < 0)
+        return -1;
+    free(s.of);
+    s.of = NULL;
+    if (str_copy(of, &s.of, err) < 0 || !(head = make_head(&s, sum, err)))
+        return -1;
+    if (strlen(head) > s.stream)
+        return error_set(err, VMUNDO_FAILED, "there is no room for \"%s\" in the saved state", of);
+    ssize_t n = pwrite(fd, head, strlen(head), 0);
+    if (n != (ssize_t)strlen(head) || fdatasync(fd) < 0)
+        return error_errno(err, n >= 0 && n != (ssize_t)strlen(head) ? ENOSPC : errno, "cannot write the saved state");
+    return 0;
+}
+
 int saved_open(const char *path, int *ret_fd, struct saved *ret, struct vmundo_error *err)
 {
     AUTO_CLOSE int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     AUTO_SAVED struct saved s = {0};
     AUTO_FREE char *sum = NULL;
-    char now[17];
+    char now[SUM_SIZE];
     if (fd < 0)
         return error_errno(err, errno, "cannot open the saved state %s", path);
-    if (read_head(fd, &s, &sum, err) < 0 || sum_stream(fd, &s, now, err) < 0)
+    if (read_head(fd, &s, &sum, err) < 0 || sum_file(fd, s.stream, s.size, now, err) < 0)
         return error_wrap(err, "the saved state %s cannot be used", path);
     if (!str_eq(sum, now))
         return error_set(err, VMUNDO_FAILED, "the saved state %s is damaged: it is not what was written", path);
@@ -179,8 +154,12 @@ int saved_open(const char *path, int *ret_fd, struct saved *ret, struct vmundo_e
     return 0;
 }
 
-int saved_check(const struct saved *s, const struct strv *machine, bool has_ram_file, struct vmundo_error *err)
+int saved_check(const struct saved *s, const char *of, const struct strv *machine, bool has_ram_file,
+                struct vmundo_error *err)
 {
+    if (of && s->of && !str_eq(of, s->of))
+        return error_set(err, VMUNDO_CONFLICT, "the saved state is that of another checkpoint (%s, and should be %s)",
+                         s->of, of);
     for (size_t n = 0; n < s->machine.n || n < machine->n; n++) {
         const char *was = n < s->machine.n ? s->machine.items[n] : "nothing";
         const char *is = n < machine->n ? machine->items[n] : "nothing";
@@ -201,6 +180,7 @@ int saved_check(const struct saved *s, const struct strv *machine, bool has_ram_
 
 void saved_clear(struct saved *s)
 {
+    free(s->of);
     free(s->qemu);
     strv_clear(&s->machine);
     *s = (struct saved){0};

@@ -2,9 +2,9 @@
 /*
  * qemu-start.c: starting. The monitor does it (src/monitor): here it gets its orders (spec.json in the instance's
  * directory) and what it cannot make itself: the lock that says that it lives, the console's log, the network devices,
- * and a pipe on which it tells how it went; where they are wanted, the file that is the guest's RAM, and the saved state
- * that QEMU loads instead of booting. When it says ready, QEMU holds all it needs and the guest is paused: before its
- * first instruction, or at the instant when it was saved.
+ * and a pipe on which it tells how it went; where they are wanted, the file that is the guest's RAM, and the saved
+ * state that QEMU loads instead of booting. When it says ready, QEMU holds all it needs and the guest is paused: before
+ * its first instruction, or at the instant when it was saved.
  */
 #include "hyper/qemu-saved.h"
 #include "hyper/qemu.h"
@@ -37,7 +37,7 @@ struct launch {
 
 #define LAUNCH_INIT                                                                                                    \
     {                                                                                                                  \
-        .dirfd = -1, .lock = -1, .log = -1, .errlog = -1, .ram = -1, .saved = -1                                                               \
+        .dirfd = -1, .lock = -1, .log = -1, .errlog = -1, .ram = -1, .saved = -1                                       \
     }
 
 static void launch_close(struct launch *l)
@@ -118,7 +118,7 @@ static int check_saved(const struct launch *l, const struct strv *argv, struct v
         return 0;
     if (qemu_machine(items, argv->n, &machine, err) < 0 || qemu_processor(items, argv->n, &machine, err) < 0)
         return -1;
-    return saved_check(&l->from, &machine, l->i->ram, err);
+    return saved_check(&l->from, l->i->saved_of, &machine, l->i->ram, err);
 }
 
 /* ---- orders ----------------------------------------------------------------------------------------------------- */
@@ -157,10 +157,11 @@ static int write_spec(const struct launch *l, struct vmundo_error *err)
     if (qemu_argv(d, &h, &argv, err) < 0 || check_saved(l, &argv, err) < 0)
         return -1;
     json_t *list = argv_json(&argv);
-    AUTO_JSON json_t *spec = json_pack("{s:o, s:i, s:i, s:s, s:s, s:s, s:s, s:s*, s:b}", "argv", list, "taps", (int)l->n_taps,
-                                       "timeout_ms", (int)launch_timeout(l), "on_poweroff", action_name(d->on_poweroff),
-                                       "on_reboot", action_name(d->on_reboot), "on_crash", action_name(d->on_crash),
-                                       "ram", ram_name(h.ram), "saved", l->from.qemu, "saved_ram", l->from.has_ram);
+    AUTO_JSON json_t *spec =
+        json_pack("{s:o, s:i, s:i, s:s, s:s, s:s, s:s, s:s*, s:b}", "argv", list, "taps", (int)l->n_taps, "timeout_ms",
+                  (int)launch_timeout(l), "on_poweroff", action_name(d->on_poweroff), "on_reboot",
+                  action_name(d->on_reboot), "on_crash", action_name(d->on_crash), "ram", ram_name(h.ram), "saved",
+                  l->from.qemu, "saved_ram", l->from.has_ram);
     if (!spec)
         return error_set(err, VMUNDO_FAILED, "a path in the configuration is not UTF-8, which QEMU does not accept");
     return rundir_put(l->dirfd, RUNDIR_SPEC, spec, err);

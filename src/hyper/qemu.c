@@ -346,8 +346,9 @@ static int control(int fd, const char *key, json_t *value, json_t **ret, struct 
     return control_within(fd, json_pack("{s:o}", key, value), COMMAND_TIMEOUT_MS, ret, err);
 }
 
-static int hold(const struct instance *i, unsigned ms, int *ret_fd, struct vmundo_error *err)
+static int hold(const struct instance *i, unsigned ms, bool saving, int *ret_fd, struct vmundo_error *err)
 {
+    (void)saving; /* it is paused first, and then saved */
     AUTO_CLOSE int dirfd = -1, fd = -1;
     if (qemu_open_live_dir(i, &dirfd, err) < 0 || qemu_connect(dirfd, RUNDIR_CONTROL_SOCKET, &fd, err) < 0 ||
         control(fd, "hold", json_integer(ms), NULL, err) < 0)

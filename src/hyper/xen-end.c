@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 
 #define SETTLE_TIMEOUT_MS 120000u /* xl is just making the domain: libxl's own limits are shorter */
 #define RELEASE_TIMEOUT_MS 20000u
@@ -77,6 +78,9 @@ int xen_destroy(const struct instance *i, struct vmundo_error *err)
                          XEN_LOG);
     if (n.same_boot && (xen_open(&x, err) < 0 || xen_find(&x, &n, i->domain->name, &is, err) < 0))
         return -1;
+    AUTO_CLOSE int xl = xen_run_pidfd(&n);
+    if (xl >= 0)
+        sys_pidfd_signal(xl, SIGCONT); /* stopped by a holder that was killed */
     if (is.domid && xen_destroy_domain(&x, is.domid, err) < 0)
         return -1;
     /* One that was gone already may have been so for only a moment. */

@@ -124,6 +124,17 @@ int xen_run_settle(struct xen_run *n, unsigned timeout_ms, bool *ret_settled, st
     }
 }
 
+int xen_run_pidfd(struct xen_run *n)
+{
+    struct sys_process p;
+    AUTO_CLOSE int fd = -1;
+    if (!n->xl_lives || n->log.pid <= 0 || sys_process_of(n->log.pid, &p) < 0)
+        return -1;
+    fd = sys_process_open(&p);
+    /* Whoever has this pid now is xl if the lock is still held. */
+    return fd >= 0 && xen_run_refresh(n, NULL) == 0 && n->xl_lives ? TAKE_FD(fd) : -1;
+}
+
 /* ---- Xen's domains ------------------------------------------------------------------------------------------------
  */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * xen-start.c: starting. `xl create -F -p` makes the domain, paused, and stays in the foreground (ours: a session of
+ * xen-start.c: starting. `xl create -F -p`, or `xl restore` for a saved guest, makes the domain, paused, and stays in the foreground (ours: a session of
  * its own, its output in our directory) to do what on_poweroff, on_reboot and on_crash say, and so becomes the monitor
  * of the domain. We wait until it says that the domain is complete.
  *
@@ -140,7 +140,9 @@ static int spawn_xl(const struct launch *l, int log, pid_t *ret_pid, struct vmun
     for (size_t k = 0; k < n_disks; k++)
         if (l->loops[k].fd >= 0)
             fds[o.n_fds++] = (struct process_fd){l->loops[k].fd, XL_FD_LOOP + (int)k};
-    return process_spawn((const char *const[]){"xl", "create", "-F", "-q", "-p", config, NULL}, &o, ret_pid, err);
+    const char *const create[] = {"xl", "create", "-F", "-q", "-p", config, NULL};
+    const char *const restore[] = {"xl", "restore", "-F", "-p", config, l->i->saved, NULL};
+    return process_spawn(l->i->saved ? restore : create, &o, ret_pid, err);
 }
 
 /* What xl said, or its exit status. The instance is known and has no domain. */
@@ -252,7 +254,7 @@ int xen_start(const struct instance *i, struct vmundo_error *err)
         return -1;
     if (!fresh)
         return 0;
-    if (may_start(i, &now, err) < 0)
+    if ((i->saved && xen_saved_check(i->saved, i->saved_of, err) < 0) || may_start(i, &now, err) < 0)
         return -1;
     if (!now || launch(&l, err) == 0)
         return 0;

@@ -256,7 +256,7 @@ static int shutdown_it(const struct instance *i, unsigned timeout_ms, bool *ret_
 
 const struct hyper_driver hyper_xen = {
     .name = "xen",
-    .flags = HYPER_SIDE_BY_SIDE,
+    .flags = HYPER_SIDE_BY_SIDE | HYPER_SAVE_PAUSES,
     .available = available,
     .check = check,
     .start = xen_start,
@@ -266,6 +266,9 @@ const struct hyper_driver hyper_xen = {
     .shutdown = shutdown_it,
     .destroy = xen_destroy,
     .state = state,
+    .hold = xen_hold,
+    .release = xen_release,
+    .save = xen_save,
     .console = xen_console,
     .name_taken = name_taken,
     .disk_in_use = xen_disk_in_use,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * xen.h: what the files of the xen driver share: xen.c (the driver: looking, asking the guest), xen-run.c (which domain
- * an instance is), xen-config.c (what xl reads), xen-start.c and xen-end.c, xen-disk.c (loop devices), xen-console.c;
- * xen-log.c and xen-libxl.c have headers of their own. xen-block.c is a program.
+ * an instance is), xen-config.c (what xl reads), xen-start.c and xen-end.c, xen-disk.c (loop devices), xen-save.c, xen-console.c;
+ * xen-log.c and xen-libxl.c have headers of their own. xen-block.c and xen-hold.c are programs.
  */
 #ifndef HYPER_XEN_H
 #define HYPER_XEN_H
@@ -51,6 +51,9 @@ int xen_run_write(int dirfd, const char *uuid, bool own_uuid, struct vmundo_erro
 
 /* While xl is making the domain (for the first time or anew), wait. *ret_settled false: the time is up. */
 int xen_run_settle(struct xen_run *n, unsigned timeout_ms, bool *ret_settled, struct vmundo_error *err);
+
+/* A pidfd of the xl that watches it; -1: there is none. */
+int xen_run_pidfd(struct xen_run *n);
 
 /* A domain, as Xen tells. */
 struct xen_domain {
@@ -111,6 +114,11 @@ uint64_t xen_config_memory_kib(const struct domain *d);
 
 int xen_start(const struct instance *i, struct vmundo_error *err);
 int xen_destroy(const struct instance *i, struct vmundo_error *err);
+int xen_hold(const struct instance *i, unsigned ms, bool saving, int *ret_fd, struct vmundo_error *err);
+int xen_release(int fd, bool *ret_held, struct vmundo_error *err);
+int xen_save(const struct instance *i, const char *path, struct vmundo_error *err);
+/* Is what save has written there whole, and of that checkpoint (struct instance.saved_of)? */
+int xen_saved_check(const char *path, const char *of, struct vmundo_error *err);
 int xen_console(const struct instance *i, int *ret_fd, struct vmundo_error *err);
 
 #endif

@@ -77,13 +77,23 @@ static bool copy_flags(int from, int to)
 
 /* The order: chown takes privileges out of mode and attributes; the ACL and the group's mode are one thing, so the mode
  * comes last and changes nothing of it. */
-bool attributes_copy(int from, int to)
+static bool copy_all(int from, int to, bool flags)
 {
     struct stat st, own;
     if (fstat(from, &st) < 0 || fstat(to, &own) < 0)
         return false;
     if ((st.st_uid != own.st_uid || st.st_gid != own.st_gid) && fchown(to, st.st_uid, st.st_gid) < 0)
         return false;
-    return copy_flags(from, to) && copy_xattrs(from, to) && drop_other_xattrs(from, to) &&
+    return (!flags || copy_flags(from, to)) && copy_xattrs(from, to) && drop_other_xattrs(from, to) &&
            fchmod(to, st.st_mode & 07777) == 0;
+}
+
+bool attributes_copy(int from, int to)
+{
+    return copy_all(from, to, true);
+}
+
+bool attributes_copy_abroad(int from, int to)
+{
+    return copy_all(from, to, false);
 }

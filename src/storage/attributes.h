@@ -10,4 +10,7 @@
  * regular files. false, and errno: something could not be given, and `to` has some of it. */
 bool attributes_copy(int from, int to);
 
+/* The same for a file in another file system: without the flags, which mean something in their own only. */
+bool attributes_copy_abroad(int from, int to);
+
 #endif

@@ -294,7 +294,7 @@ static int grow_thin_pool(const char *name, const struct steps *s, struct vmundo
     AUTO_LVM_VG struct lvm_vg vg = {0};
     struct lvm_group *group = NULL;
     struct vmundo_error e = {0};
-    char bytes[32];
+    char share[32];
     if (lvm_group_look(name, &g, &group, err) < 0 || lvm_report(name, &vg, err) < 0)
         return -1;
     const struct lvm_lv *pool = lvm_thin_pool(&vg);
@@ -303,9 +303,10 @@ static int grow_thin_pool(const char *name, const struct steps *s, struct vmundo
     if (!pool || more == 0 || wanted <= pool->size)
         return 0;
     more = more < wanted - pool->size ? more : wanted - pool->size;
-    snprintf(bytes, sizeof(bytes), "+%" PRIu64 "b", more);
+    /* As a share of what is free, since LVM then takes as much of it as stripes over disks of different sizes allow. */
+    snprintf(share, sizeof(share), "+%u%%FREE", (unsigned)(more * 100 / group->free));
     AUTO_FREE char *path = str_printf(err, "%s/%s", name, pool->name);
-    const char *args[] = {"lvextend", "--yes", "--size", bytes, path, NULL};
+    const char *args[] = {"lvextend", "--yes", "--extents", share, path, NULL};
     if (!path)
         return -1;
     if (steps_take(s, "let the thin pool %s have most of the new room", path) && lvm_run(name, args, NULL, &e) < 0)

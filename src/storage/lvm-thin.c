@@ -104,19 +104,21 @@ static int extend_metadata(const struct lvm_vg *vg, const char *path, struct vmu
                 : error_set(err, VMUNDO_REFUSED, "volume group %s has no room left (vgextend)", vg->name);
 }
 
-/* A fifth more, at least GROW or what is wanted, and no more than there is. */
+/* A fifth more, at least GROW or what is wanted, and no more than there is; but what its metadata need to grow stays, since a
+ * pool whose metadata are full is worse off than one whose data are. */
 static int extend_data(const struct lvm_vg *vg, const struct lvm_lv *pool, uint64_t want, const char *path,
                        struct vmundo_error *err)
 {
     uint64_t more = pool->size / 5 > GROW ? pool->size / 5 : GROW;
+    uint64_t room = vg->free > 2 * GROW_METADATA ? vg->free - 2 * GROW_METADATA : 0;
     more = more > want ? more : want;
-    more = more < vg->free ? more : vg->free;
+    more = more < room ? more : room;
     AUTO_FREE char *by = str_printf(err, "+%" PRIu64 "b", more / vg->extent * vg->extent);
     const char *args[] = {"lvextend", "--yes", "--size", by, path, NULL};
     if (!by)
         return -1;
     return more >= vg->extent ? lvm_run(vg->name, args, NULL, err)
-                              : error_set(err, VMUNDO_REFUSED, "volume group %s has no room left (vgextend)", vg->name);
+                              : error_set(err, VMUNDO_REFUSED, "volume group %s has no room left, but for metadata (vgextend)", vg->name);
 }
 
 /* Of the pool, whatever of it is fuller. */

@@ -142,4 +142,14 @@ int pool_xfs_grow(const char *device, struct vmundo_error *err);
 int pool_xfs_check_empty(const char *dir, struct vmundo_error *err);
 int pool_xfs_remove(const char *path, const char *dir, const struct steps *s, struct vmundo_error *err);
 
+
+/* ---- pool-import.c -------------------------------------------------------------------------------------------------- */
+
+/* Copy the image file to dir (absolute) under this name, with owner, mode and attributes; it has its name when it is whole
+ * and durable. move: then a symbolic link to it takes the image's place. The caller knows that nobody uses it. Errors:
+ * VMUNDO_CONFLICT the name is taken, or the image was changed meanwhile; VMUNDO_REFUSED no room, or it would not work from
+ * there. */
+int pool_import(const char *image, const char *dir, const char *name, bool move, const struct progress *p,
+                const struct steps *s, struct vmundo_error *err);
+
 #endif

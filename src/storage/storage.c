@@ -321,6 +321,11 @@ int branch_from_json(const json_t *j, struct branch *ret, struct vmundo_error *e
     return 0;
 }
 
+char *mark_text(const struct mark *m, struct vmundo_error *err)
+{
+    return str_printf(err, "%s %s %llu", m->store, m->domain, (unsigned long long)m->generation);
+}
+
 /* ---- ranges ----------------------------------------------------------------------------------------------------- */
 
 void ranges_clear(struct ranges *r)

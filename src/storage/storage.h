@@ -35,6 +35,9 @@ struct mark {
     uint64_t generation;
 };
 
+/* In one line, the caller's. */
+char *mark_text(const struct mark *m, struct vmundo_error *err);
+
 /* A branch, planned or real. All strings are owned. */
 struct branch {
     const struct storage_driver *driver;

@@ -51,7 +51,7 @@ static int hold(const struct instance *i, unsigned ms)
 {
     int fd;
     bool held;
-    if (hyper_hold(i, ms, &fd, &err) < 0)
+    if (hyper_hold(i, ms, false, &fd, &err) < 0)
         return -1;
     puts("held");
     fflush(stdout);
@@ -96,7 +96,7 @@ static int checkpoint(const struct instance *i, const char *path)
     if (ram >= 0 && fdatasync(ram) < 0)
         return error_errno(&err, errno, "cannot flush %s", i->ram);
     double begun = now_ms();
-    if (hyper_hold(i, 60000, &fd, &err) < 0)
+    if (hyper_hold(i, 60000, true, &fd, &err) < 0)
         return -1;
     int r = hyper_save(i, path, &err);
     double saved = now_ms();

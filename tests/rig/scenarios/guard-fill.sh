@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# A real guest writes at full speed to a small classic snapshot, FILLS times over (6, or as the environment says). The snapshot is never lost: it is made
+# A real guest writes at full speed to a small classic snapshot, FILLS times over (20, or as the environment says). The snapshot is never lost: it is made
 # larger while the volume group has room; when it has none, the guest is paused before the end, and told so in status,
 # list and log; it runs on when there is room again, be it from vgextend or from an lvremove.
 # limit: 600
-FILLS=${FILLS:-6}
+FILLS=${FILLS:-20}
 new_vg gfill 4000
 lvcreate -qq -y -L 3G -n disk gfill
-quick_guest_cfg fill phy:/dev/gfill/disk,xvda,w
+guest_cfg fill phy:/dev/gfill/disk,xvda,w
 # Nothing is free but what the snapshot gets: all else is a hog's.
 vmundo run --size 64M "$W/fill.cfg"
 lvcreate -qq -y -l 100%FREE -n hog gfill
@@ -23,11 +23,11 @@ is_paused() { is_well; [ "$(state)" = paused ] && vmundo status fill | grep -q "
 
 # room: MiB that are free in the snapshot
 room() { is_well; dmsetup status "gfill-${branch//-/--}" | awk '{split($4, a, "/"); print int((a[2] - a[1]) / 2048)}'; }
-give() { # 64 MiB, by turns from the hog and from a new physical volume
+give() { # 32 MiB, by turns from the hog and from a new physical volume
     if [ $(($1 % 4)) = 1 ]; then
-        vgextend -q gfill "$(new_pv 68)" >/dev/null
+        vgextend -q gfill "$(new_pv 36)" >/dev/null
     else
-        lvreduce -qq -y -f -L -64M gfill/hog 2>/dev/null
+        lvreduce -qq -y -f -L -32M gfill/hog 2>/dev/null
     fi
 }
 

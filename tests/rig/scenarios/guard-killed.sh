@@ -5,7 +5,7 @@
 # limit: 480
 new_vg gkill 1200
 lvcreate -qq -y -L 512M -n disk gkill
-quick_guest_cfg gone phy:/dev/gkill/disk,xvda,w
+guest_cfg gone phy:/dev/gkill/disk,xvda,w
 vmundo run --size 64M "$W/gone.cfg"
 lvcreate -qq -y -l 100%FREE -n hog gkill
 guest_open gone

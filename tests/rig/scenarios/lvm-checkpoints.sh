@@ -29,13 +29,14 @@ vmundo checkpoint one first
 same "$(both)" "$one" "what it runs on"
 change 50; two=$(both)
 vmundo checkpoint one second
+for vdev in xvda xvdb; do cp "$(branch_of one $vdev)" "$W/second.$vdev"; done
 change 500; three=$(both)
 vmundo tree one
 say "what differs: blocks of 64 KiB, 10 blocks of 4 KiB written in two of them each time"
 for disk in "xvda /dev/cpthin/disk" "xvdb $W/files/vm.img"; do
     read -r vdev origin <<<"$disk"
     differs one "$vdev" "$origin" "$(branch_of one "$vdev")" 160
-    differs one "$vdev" "$origin" "$(branch_of one "$vdev")" 80 second
+    differs one "$vdev" "$W/second.$vdev" "$(branch_of one "$vdev")" 80 second
 done
 say "back, and that undone"
 vmundo rollback one first

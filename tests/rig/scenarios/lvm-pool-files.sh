@@ -68,6 +68,47 @@ plain_cfg img "format=raw,vdev=xvda,access=rw,target=$W/fast.pool.d/vm.img"
 grep -q reflink <<<"$(vmundo plan -H null "$W/img.cfg")" || fail "not for reflink"
 vmundo pool list
 grep -qE "^$W/fast.pool +xfs .*\[#.* $W/fast.pool.d" <<<"$(vmundo pool list)" || fail "$(vmundo pool list)"
+say "images come into it"
+mkdir "$W/images"
+head -c 3M /dev/urandom >"$W/images/old.img"
+truncate -s 20M "$W/images/old.img" # a hole
+chmod 640 "$W/images/old.img"
+chown 12:34 "$W/images/old.img"
+python3 -c 'import os, sys; os.setxattr(sys.argv[1], "user.note", b"kept")' "$W/images/old.img"
+was=$(sum "$W/images/old.img")
+pool=$W/fast.pool dir=$W/fast.pool.d
+refuses_and_leaves 3 "no pool that is known" vmundo pool import "$W/none.pool" "$W/images/old.img"
+refuses_and_leaves 1 "nowhere.img" vmundo pool import "$pool" "$W/nowhere.img"
+refuses_and_leaves 2 "cannot be the name" vmundo pool import "$pool" "$W/images/old.img" --name ../x
+refuses_and_leaves 4 "vm.img already" vmundo pool import "$pool" "$W/images/old.img" --name vm.img
+sleep 60 <"$W/images/old.img" &
+holder=$!
+until_true 5 test -e "/proc/$holder/fd/0"
+refuses_and_leaves 5 "in use by sleep" vmundo pool import "$pool" "$W/images/old.img"
+kill "$holder"
+wait "$holder" 2>/dev/null || true
+qemu-img create -q -f qcow2 -b old.img -F raw "$W/images/over.qcow2"
+refuses_and_leaves 5 "relative name" vmundo pool import "$pool" "$W/images/over.qcow2"
+plain_cfg busy "format=raw,vdev=xvda,access=rw,target=$W/images/old.img"
+vmundo run -q -H null -m qcow2 "$W/busy.cfg"
+refuses_and_leaves 5 "disk of the domain busy" vmundo pool import "$pool" "$W/images/old.img" --move
+vmundo drop -q busy
+tries "would copy .*old.img \(20 MiB\) to" vmundo pool import "$pool" "$W/images/old.img"
+vmundo pool import "$pool" "$W/images/old.img" --name copy.img
+same "$(sum "$dir/copy.img") $(stat -c '%a %u %g %s' "$dir/copy.img")" "$was 640 12 34 20971520" "the copy"
+[ "$(stat -c %b "$dir/copy.img")" -lt 10000 ] || fail "the hole was filled"
+same "$(python3 -c 'import os, sys; print(os.getxattr(sys.argv[1], "user.note").decode())' "$dir/copy.img")" kept "attribute"
+ln "$W/images/old.img" "$W/images/other-name"
+refuses_and_leaves 5 "2 names" vmundo pool import "$pool" "$W/images/old.img" --move
+rm "$W/images/other-name"
+vmundo pool import "$pool" "$W/images/old.img" --move
+same "$(readlink "$W/images/old.img")" "$dir/old.img" "the link"
+same "$(sum "$W/images/old.img")" "$was" "what it leads to"
+vmundo run -q -H null "$W/busy.cfg" # as it is
+grep -q reflink <<<"$(vmundo status busy)" || fail "not on reflink: $(vmundo status busy)"
+vmundo drop -q busy
+same "$(ls -A "$W/images" | xargs)" "old.img over.qcow2" "what is left there"
+rm "$dir/copy.img" "$dir/old.img"
 refuses_and_leaves 5 "not empty: 'vm.img'" vmundo pool remove "$W/fast.pool"
 vmundo pool grow "$W/fast.pool" --size 1500M
 [ "$(df --output=size -BM "$W/fast.pool.d" | tail -n 1 | tr -dc 0-9)" -gt 1300 ] || fail "not grown"

@@ -43,4 +43,18 @@ cmp "$W/heart.cfg" "$W/heart.cfg.before"
 no_traces vgheart
 same "$(loops)" "$loops_before" "loop devices"
 refuses 3 "no domain 'heart'" vmundo status heart
+
+say "a group with no room for two snapshots at once: in the recipe's order, and it says so"
+idle_cfg heart "file:$W/domains/vm.img,xvda,w"
+kept=$(sum "$W/domains/vm.img")
+free=$(vgs --noheadings --units m --nosuffix -o vg_free vgheart | cut -d. -f1 | tr -d ' ')
+lvcreate -q -y -L $((free - 64))M -n hog vgheart
+vmundo run -q --size 48M "$W/heart.cfg"
+scribble "$(branch_of heart xvda)" 70 3
+domid=$(xl domid heart)
+refuses 0 "no room for two branches at once.*the old goes before the new is made" vmundo rollback heart
+[ "$(xl domid heart)" -gt "$domid" ] || fail "the old domain runs"
+same "$(sum "$(branch_of heart xvda)")" "$kept" "the new branch"
+vmundo drop -q heart
+no_traces vgheart
 say "$(vmundo recover)"

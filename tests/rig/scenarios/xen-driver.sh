@@ -3,12 +3,7 @@
 # end, and what is left when anybody is killed at any time.
 # limit: 900
 
-# A guest that can be asked to power off and to reboot, and a kernel that need not be unpacked: two thirds of the time that
-# a start takes here. (Archives in an initramfs may follow each other.)
-python3 -c "
-import lzma
-d = open('/boot/guest', 'rb').read()
-open('$W/vmlinux', 'wb').write(d if d[:4] == b'\x7fELF' else lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(d[d.find(b'\xfd7zXZ\0'):]))"
+# A guest that can be asked to power off and to reboot. (Archives in an initramfs may follow each other.)
 mkdir -p "$W/more/sbin"
 printf '#!/bin/busybox sh\necho GUEST asked off >/dev/hvc0\n/bin/busybox poweroff -f\n' >"$W/more/sbin/poweroff"
 printf '#!/bin/busybox sh\n/bin/busybox reboot -f\n' >"$W/more/sbin/reboot"
@@ -26,7 +21,7 @@ for n in 1 2; do truncate -s 32M "$W/files/$n.img" && mkfs.ext4 -q "$W/files/$n.
 # cfg NAME DISK LINE...: $W/NAME.cfg
 cfg() {
     guest_cfg "$1" "$2"
-    sed -i "s,/boot/guest.gz,$W/initrd,; s,/boot/guest,$W/vmlinux,; s,memory = 128,memory = 96," "$W/$1.cfg"
+    sed -i "s,/boot/guest.gz,$W/initrd,; s,memory = 128,memory = 96," "$W/$1.cfg"
     printf '%s\n' "${@:3}" >>"$W/$1.cfg"
 }
 D=$W/xd/run.1 E=$W/xd/run.2 # instances of the domain xd

@@ -4,7 +4,7 @@
 # origins as one of the two has them, with nothing else left, and a second recover must find nothing to do.
 # by hand: it takes many minutes, and has not yet passed as a whole
 # limit: 1500
-POINTS=${POINTS:-4}
+POINTS=${POINTS:-2}
 new_vg xkilled 600
 lvcreate -q -y -L 8M -n disk xkilled
 lvcreate -q -y -L 32M -n files xkilled

@@ -85,7 +85,7 @@ static void test_missing_callbacks(void **state)
     assert_int_equal(hyper_destroy(&i, &err), -1);
     assert_int_equal(hyper_state(&i, &s, &err), -1);
     assert_int_equal(hyper_glance(&i, &s, &err), -1);
-    assert_int_equal(hyper_hold(&i, 1, &fd, &err), -1);
+    assert_int_equal(hyper_hold(&i, 1, false, &fd, &err), -1);
     assert_int_equal(hyper_release(&empty, -1, &b, &err), -1);
     assert_int_equal(hyper_console(&i, &fd, &err), -1);
     assert_int_equal(hyper_save(&i, "/nowhere/x", &err), -1);

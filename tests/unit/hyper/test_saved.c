@@ -53,18 +53,18 @@ static void test_round_trip(void **state)
     assert_int_equal(read(fd, &c, 1), 1);
     assert_int_equal(c, 'x');
     assert_int_equal(strv_add(&machine, "-m 256", &err), 0);
-    assert_int_equal(saved_check(&s, &machine, false, &err), -1); /* a device is missing */
+    assert_int_equal(saved_check(&s, NULL, &machine, false, &err), -1); /* a device is missing */
     assert_int_equal(strv_add(&machine, "-device \"e1000\"", &err), 0);
-    assert_int_equal(saved_check(&s, &machine, false, &err), 0);
+    assert_int_equal(saved_check(&s, NULL, &machine, false, &err), 0);
     assert_int_equal(strv_add(&machine, "-device more", &err), 0);
-    assert_int_equal(saved_check(&s, &machine, false, &err), -1);
+    assert_int_equal(saved_check(&s, NULL, &machine, false, &err), -1);
     assert_int_equal(err.code, VMUNDO_CONFLICT);
     assert_non_null(strstr(err.msg, "it had \"nothing\" where there is \"-device more\" now"));
     strv_clear(&machine);
     strv_clear(&s.machine);
     s.has_ram = false;
-    assert_int_equal(saved_check(&s, &machine, true, &err), 0);
-    assert_int_equal(saved_check(&s, &machine, false, &err), -1);
+    assert_int_equal(saved_check(&s, NULL, &machine, true, &err), 0);
+    assert_int_equal(saved_check(&s, NULL, &machine, false, &err), -1);
     assert_non_null(strstr(err.msg, "without its RAM"));
 }
 
