@@ -5,6 +5,7 @@
 # run, the guest writes on.
 . "$(dirname "$0")/functions.sh"
 requires strace
+case ${ASAN_OPTIONS:-} in ?*) export ASAN_OPTIONS="$ASAN_OPTIONS:detect_leaks=0" ;; esac
 make_fs xfs
 
 # ---- commands, around a domain of the null hypervisor -----------------------------------------------------------------------
