@@ -147,8 +147,8 @@ static int prepare(struct qmp *q, const json_t *spec, const struct hyper_move *m
         bool on;
         if (is_on(blocks, &moves[k], &node, &on, err) < 0)
             return -1;
-        if (!on && (close_nodes(q, &moves[k], 1), open_node(q, spec, &moves[k], err) < 0 ||
-                                                      add_action(actions, node, &moves[k], err) < 0))
+        if (!on && (close_nodes(q, &moves[k], 1),
+                    open_node(q, spec, &moves[k], err) < 0 || add_action(actions, node, &moves[k], err) < 0))
             return -1;
     }
     return 0;

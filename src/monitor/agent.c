@@ -5,8 +5,8 @@
  * systems go: frozen, they stop all that writes in the guest.
  *
  * There need not be an agent, or it may hang; nothing here waits. One thing is asked at a time: connect, synchronise
- * (what an earlier client left unread is skipped, up to a byte 0xFF), ask, take the answer. That the file systems may be
- * frozen stands in the record before the agent is told to, so that a monitor that takes over from a killed one knows
+ * (what an earlier client left unread is skipped, up to a byte 0xFF), ask, take the answer. That the file systems may
+ * be frozen stands in the record before the agent is told to, so that a monitor that takes over from a killed one knows
  * what it owes; it is tried again until the agent has said that they are not, or the guest was reset.
  */
 #include "monitor/monitor.h"
@@ -15,10 +15,10 @@
 
 #include <sys/socket.h>
 
-#define THAW_MS 5000u       /* for an answer */
+#define THAW_MS 5000u /* for an answer */
 #define RETRY_MS 1000u
 #define TIME_MS 10000u
-#define WAKE_MS 60000u      /* how long an agent is looked for in a guest that was brought back */
+#define WAKE_MS 60000u /* how long an agent is looked for in a guest that was brought back */
 #define MAX_FROZEN_MS 600000u
 #define DELIMITER '\xff'
 
@@ -142,8 +142,9 @@ static int send_sync(struct agent *a)
 
 static int send_want(struct monitor *m)
 {
-    static const char *const commands[] = {
-        [AGENT_FREEZE] = "guest-fsfreeze-freeze", [AGENT_THAW] = "guest-fsfreeze-thaw", [AGENT_TIME] = "guest-set-time"};
+    static const char *const commands[] = {[AGENT_FREEZE] = "guest-fsfreeze-freeze",
+                                           [AGENT_THAW] = "guest-fsfreeze-thaw",
+                                           [AGENT_TIME] = "guest-set-time"};
     struct agent *a = &m->agent;
     char time[64] = "";
     if (a->want == AGENT_FREEZE)

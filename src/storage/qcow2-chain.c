@@ -18,7 +18,8 @@ static const char *overlay_name(const char *path)
 {
     const char *slash = path ? strrchr(path, '/') : NULL;
     const size_t n = strlen("/" SIDECAR_DIR);
-    return slash && (size_t)(slash - path) >= n && !strncmp(slash - n, "/" SIDECAR_DIR, n) && slash[1] ? slash + 1 : NULL;
+    return slash && (size_t)(slash - path) >= n && !strncmp(slash - n, "/" SIDECAR_DIR, n) && slash[1] ? slash + 1
+                                                                                                       : NULL;
 }
 
 /* What the header of a file says that it rests on; NULL: nothing, or it has no header yet. Errors: errnum ENOENT. */

@@ -2,7 +2,8 @@
 /*
  * qcow2-chain.h: overlays that rest on one another. Each names the file below it in its header, and that is the only
  * record of it: who rests on a file is found by looking at the overlays of the same image, which lie in one directory.
- * One that is removed while others rest on it stays, with an empty file NAME.gone beside it, until the last of them goes.
+ * One that is removed while others rest on it stays, with an empty file NAME.gone beside it, until the last of them
+ * goes.
  */
 #ifndef STORAGE_QCOW2_CHAIN_H
 #define STORAGE_QCOW2_CHAIN_H

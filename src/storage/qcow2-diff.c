@@ -35,11 +35,12 @@ static int map_overlay(const char *path, struct ranges *ret, struct vmundo_error
     if (sidecar_open_branch(path, O_RDONLY, &f, err) < 0)
         return -1;
     AUTO_FREE char *file = image_fd_path(f.fd, NULL, err);
-    AUTO_FREE char *image = file ? str_printf(err,
-                                              "json:{\"driver\":\"qcow2\",\"backing\":null,\"file\":{\"driver\":\"file\","
-                                              "\"filename\":\"%s\"}}",
-                                              file)
-                                 : NULL;
+    AUTO_FREE char *image =
+        file ? str_printf(err,
+                          "json:{\"driver\":\"qcow2\",\"backing\":null,\"file\":{\"driver\":\"file\","
+                          "\"filename\":\"%s\"}}",
+                          file)
+             : NULL;
     const char *argv[] = {"qemu-img", "map", "--force-share", "--output=json", image, NULL};
     if (!image || process_run(argv, 0, &text, err) < 0 || json_parse(text, "the answer of qemu-img map", &map, err) < 0)
         return -1;
