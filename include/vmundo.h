@@ -262,12 +262,18 @@ struct vmundo_checkpoint_options {
     const char *label;           /* NULL: "cp-N" */
     bool ram;                    /* with the guest's RAM: going back to it is going on from this instant */
     unsigned pause_ms;           /* how long the guest may be paused at most; 0: 10 s */
+    bool quiesce;                /* the guest's agent brings its file systems to rest */
+    const char *before, *after;  /* commands to run on the host around it, each a program with arguments, split at blanks
+                                  * (quotes as in a shell, but there is no shell); NULL: none. Not if it is off */
+    unsigned hook_timeout_ms;    /* how long each of these may take; 0: 10 s */
     char *ret_label;             /* not NULL: VMUNDO_NAME_SIZE bytes, for the label that it got */
     unsigned *ret_paused_us;     /* not NULL: how long the guest was paused, microseconds; 0: it was off */
 };
 /* Give the domain's present state a name to go back to. A running guest is paused for some milliseconds and runs on; all
- * its disks are of one instant. Errors: VMUNDO_CONFLICT the label is taken, or it is off and RAM is asked for;
- * VMUNDO_REFUSED its storage cannot branch branches, or the hypervisor cannot save RAM. options may be NULL. */
+ * its disks are of one instant. Once `before` was begun `after` is run, and what was frozen is thawed, whatever happens to us.
+ * Errors: VMUNDO_FAILED one of the commands failed, or no agent answers; VMUNDO_CONFLICT the label is taken, or it is off and RAM is asked for;
+ * VMUNDO_REFUSED its storage cannot branch branches, or the hypervisor cannot save RAM or talk to an agent. options may be
+ * NULL. */
 int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_checkpoint_options *options,
                       struct vmundo_error *err);
 

@@ -7,6 +7,13 @@ static struct vmundo_checkpoint_options values;
 static const struct cli_option options[] = {
     {"ram", 0, NULL, OPT_FLAG, &values.ram, "with the guest's RAM: going back is going on from this instant",
      COMPLETE_NONE},
+    {"quiesce", 0, NULL, OPT_FLAG, &values.quiesce, "have the guest's agent freeze its file systems for the instant",
+     COMPLETE_NONE},
+    {"before", 0, "COMMAND", OPT_TEXT, &values.before, "run this program before, such as one that locks a database",
+     COMPLETE_NONE},
+    {"after", 0, "COMMAND", OPT_TEXT, &values.after, "run this program after, whatever has happened", COMPLETE_NONE},
+    {"hook-timeout", 0, "SECONDS", OPT_SECONDS, &values.hook_timeout_ms,
+     "how long the agent and each of these may take (10)", COMPLETE_NONE},
     {"pause", 0, "SECONDS", OPT_SECONDS, &values.pause_ms, "pause the guest for so long at most (10)", COMPLETE_NONE},
     {0},
 };

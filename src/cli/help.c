@@ -26,7 +26,7 @@ static void print_option(FILE *to, const struct cli_option *o)
     char left[64];
     snprintf(left, sizeof(left), "%c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
              o->letter ? "," : " ", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
-    fprintf(to, "  %-26s %s\n", left, o->help);
+    fprintf(to, "  %-26s %s%s\n", left, strlen(left) < 26 ? "" : " ", o->help);
 }
 
 void help_command(FILE *to, const struct command *c)

@@ -78,22 +78,58 @@ const char *checkpoint_name(const struct checkpoint *c)
 /* ---- making one up --------------------------------------------------------------------------------------------------
  */
 
+static bool is_moving(const struct branch *b)
+{
+    return b->driver->flags & STORAGE_ON_BRANCH;
+}
+
+static bool can_branch(const struct branch *b)
+{
+    return b->driver->flags & (STORAGE_FROM_BRANCH | STORAGE_ON_BRANCH);
+}
+
 bool record_can_branch(const struct record *r)
 {
     for (size_t i = 0; i < r->n_branches; i++)
-        if (!(r->branches[i].driver->flags & STORAGE_FROM_BRANCH))
+        if (!can_branch(&r->branches[i]))
             return false;
     return r->n_branches > 0;
+}
+
+static int check_depth(const struct branch *b, struct vmundo_error *err)
+{
+    CLEANUP(branch_status_clear) struct branch_status s = {0};
+    if (!is_moving(b))
+        return 0;
+    if (storage_inspect(b, &s, err) < 0)
+        return -1;
+    if (s.depth + 1 < STORAGE_MAX_DEPTH)
+        return 0;
+    return error_set(err, VMUNDO_REFUSED,
+                     "its branch of %s rests on %u others, one on the other, and more would make reading slow: 'vmundo "
+                     "rollback' to an older checkpoint or the origin starts from fewer, 'vmundo keep' makes their changes "
+                     "permanent; with the image on XFS or btrfs, or on a thin volume, there is no such limit",
+                     b->origin, s.depth);
 }
 
 static int check_branches(const struct record *r, struct vmundo_error *err)
 {
     for (size_t i = 0; i < r->n_branches; i++)
-        if (!(r->branches[i].driver->flags & STORAGE_FROM_BRANCH))
+        if (check_depth(&r->branches[i], err) < 0)
+            return error_wrap(err, "%s", r->name);
+    for (size_t i = 0; i < r->n_branches; i++)
+        if (!can_branch(&r->branches[i]))
             return error_set(err, VMUNDO_REFUSED,
                              "%s is on a branch of driver %s, which can have no branches of its own: with its disks on "
                              "XFS or btrfs, or on thin volumes, there are checkpoints and forks",
                              r->name, r->branches[i].driver->name);
+    const struct hyper_driver *h = hyper_find(r->hypervisor);
+    for (size_t i = 0; i < r->n_branches && r->running && !(h && h->move); i++)
+        if (is_moving(&r->branches[i]))
+            return error_set(err, VMUNDO_REFUSED,
+                             "with the hypervisor driver %s the %s branch of %s cannot be left to a checkpoint while %s "
+                             "runs: 'vmundo stop %s' first",
+                             r->hypervisor, r->branches[i].driver->name, r->branches[i].origin, r->name, r->name);
     for (size_t i = 0; i < r->n_disks; i++)
         if (record_disk_is_unprotected(&r->disks[i]))
             return error_set(err, VMUNDO_REFUSED, "%s writes to the origin of %s itself: that cannot be gone back to",
@@ -130,6 +166,24 @@ static int plan_ram(const struct vmundo *v, struct checkpoint *c, struct vmundo_
     return c->saved ? 0 : -1;
 }
 
+/* Branch i starts from what it was. */
+static int branch_again(const struct vmundo *v, struct record *r, size_t i, uint64_t generation,
+                        struct vmundo_error *err)
+{
+    struct branch *b = &r->branches[i];
+    free(b->base);
+    b->base = TAKE(b->path);
+    return plan_name_branch(v, r, i, generation, err);
+}
+
+int checkpoint_move_on(const struct vmundo *v, const struct checkpoint *c, struct record *r, struct vmundo_error *err)
+{
+    for (size_t i = 0; i < r->n_branches; i++)
+        if (is_moving(&r->branches[i]) && branch_again(v, r, i, c->id, err) < 0)
+            return -1;
+    return 0;
+}
+
 int checkpoint_plan(const struct vmundo *v, const struct record *r, const char *label, bool ram, struct checkpoint *ret,
                     struct vmundo_error *err)
 {
@@ -143,9 +197,9 @@ int checkpoint_plan(const struct vmundo *v, const struct record *r, const char *
     c.created_ms = sys_realtime_ms();
     if (str_copy("off", &c.consistency, err) < 0)
         return -1;
-    base_on_own(&c.record);
-    if (plan_name_branches(v, &c.record, err) < 0)
-        return -1;
+    for (size_t i = 0; i < c.record.n_branches; i++)
+        if (!is_moving(&c.record.branches[i]) && branch_again(v, &c.record, i, c.id, err) < 0)
+            return -1;
     if (ram && plan_ram(v, &c, err) < 0)
         return -1;
     record_forget_ram(&c.record);

@@ -5,8 +5,10 @@
  * its RAM.
  *
  * Its id is the generation of its branches, so their names follow from it like those of any branch. The tree is made of
- * ids: each checkpoint has a parent, and a domain's record a base, the checkpoint that its branches descend from; 0 is
- * the origin. Branches do not depend on what they were made from, so that any checkpoint can go at any time.
+ * ids: each checkpoint has a parent, and a domain's record a base, the checkpoint that its branches descend from; 0 is the
+ * origin. Most branches do not depend on what they were made from, so that any checkpoint can go at any time. Those that
+ * do (STORAGE_ON_BRANCH) are not copied: the checkpoint has the branch itself, and the domain goes on in a new one that
+ * rests on it, named by the checkpoint's id; the storage keeps what others rest on.
  */
 #ifndef CORE_CHECKPOINT_H
 #define CORE_CHECKPOINT_H
@@ -42,6 +44,9 @@ int checkpoint_from_text(const char *text, struct checkpoint *ret, struct vmundo
  * VMUNDO_REFUSED for a branch that cannot be branched again, or a disk that has none. */
 int checkpoint_plan(const struct vmundo *v, const struct record *r, const char *label, bool ram, struct checkpoint *ret,
                     struct vmundo_error *err);
+
+/* Let r, the domain as it is to be after that checkpoint, go on in new branches where the checkpoint has its own. */
+int checkpoint_move_on(const struct vmundo *v, const struct checkpoint *c, struct record *r, struct vmundo_error *err);
 
 /* What a rollback leaves behind: r's own branches. */
 int checkpoint_of_leftover(const struct record *r, struct checkpoint *ret, struct vmundo_error *err);

@@ -2,8 +2,11 @@
 /* diff.c: which parts of a domain's disks differ between two of its states. The drivers tell, from what the storage
  * knows of its own blocks. */
 #include "core/checkpoint.h"
+#include "core/instance.h"
 #include "core/store.h"
 #include "util/cleanup.h"
+
+#define HOLD_MS 5000u
 
 void vmundo_diff_free(struct vmundo_diff *d)
 {
@@ -70,6 +73,24 @@ static int find_state(struct vmundo *v, const char *name, const char *label, str
     return 0;
 }
 
+/* What a running hypervisor knows of an overlay and has not written down, it writes when the guest is paused. */
+static int settle(const struct vmundo *v, const struct record *r, struct vmundo_error *err)
+{
+    AUTO_INSTANCE struct instance_ctx c = {0};
+    CLEANUP(hyper_status_clear) struct hyper_status s = {0};
+    bool moving = false, held;
+    int fd;
+    for (size_t i = 0; i < r->n_branches; i++)
+        moving = moving || r->branches[i].driver->flags & STORAGE_ON_BRANCH;
+    if (!moving || !r->running)
+        return 0;
+    if (instance_open(v, r, &c, err) < 0 || hyper_state(&c.i, &s, err) < 0)
+        return -1;
+    if (s.power == HYPER_OFF)
+        return 0;
+    return hyper_hold(&c.i, HOLD_MS, false, &fd, err) < 0 ? -1 : hyper_release(c.i.driver, fd, &held, err);
+}
+
 int vmundo_diff(struct vmundo *v, const char *name, const char *from, const char *to, struct vmundo_diff *ret,
                 struct vmundo_error *err)
 {
@@ -78,7 +99,7 @@ int vmundo_diff(struct vmundo *v, const char *name, const char *from, const char
     CLEANUP(vmundo_diff_free) struct vmundo_diff d = {0};
     const struct record *r = &now, *since = NULL;
     if (store_get_record(v, name, &now, err) < 0 || find_state(v, name, from, &first, &since, err) < 0 ||
-        find_state(v, name, to, &second, &r, err) < 0)
+        find_state(v, name, to, &second, &r, err) < 0 || (r == &now && settle(v, &now, err) < 0))
         return -1;
     d.disks = calloc(r->n_disks + 1, sizeof(*d.disks));
     if (!d.disks)

@@ -43,6 +43,7 @@ void operation_clear(struct operation *op)
     free(op->moved);
     op->moved = NULL;
     store_operation_clear(&op->journal);
+    quiesce_wish_clear(&op->quiesce);
     lock_release(&op->lock);
 }
 
@@ -81,9 +82,13 @@ static bool takes_snapshot(const struct operation *op)
     return op->made.id && (op->made.label || op->made.recorded);
 }
 
-static struct mark mark_of(const struct operation *op, const struct record *r)
+/* Of the branches that after has and before has not. Those on which a domain goes on after a checkpoint bear its id. */
+static struct mark mark_of(const struct operation *op)
 {
-    return (struct mark){.store = op->v->store_id, .domain = r->name, .generation = r->generation};
+    bool goes_on = takes_snapshot(op) && op->before && !op->from;
+    return (struct mark){.store = op->v->store_id,
+                         .domain = op->after->name,
+                         .generation = goes_on ? op->made.id : op->after->generation};
 }
 
 /* ---- PLAN -----------------------------------------------------------------------------------------------------------
@@ -200,9 +205,17 @@ static void report_actions(const struct operation *op)
         if (only_in(a, i, b))
             action(op, "make the %s branch %s of %s", a->branches[i].driver->name, a->branches[i].path,
                    a->branches[i].origin);
+    if (op->quiesce.before.n && b->running)
+        action(op, "run %s", op->quiesce.before.items[0]);
+    if (op->quiesce.freeze && b->running)
+        action(op, "have the agent in %s freeze its file systems", op->name);
     if (takes_snapshot(op))
         action(op, "make the checkpoint %s of %s%s", op->made.label ? op->made.label : "(recorded)", op->name,
                op->made.saved ? ", with its RAM" : "");
+    if (op->quiesce.freeze && b->running)
+        action(op, "have them thawed");
+    if (op->quiesce.after.n && b->running)
+        action(op, "run %s", op->quiesce.after.items[0]);
     if (ending(op) && b->running)
         action(op, op->shut_down ? "shut down %s" : "power off %s", op->name);
     if (starting(op))
@@ -215,7 +228,9 @@ static void report_actions(const struct operation *op)
         action(op, "make the changes in %s permanent in %s", b->branches[i].path, b->branches[i].origin);
     for (size_t i = 0; b && i < b->n_branches; i++)
         if (only_in(b, i, a))
-            action(op, is_left_behind(op, i) ? "leave the branch %s for --undo" : "remove the branch %s",
+            action(op, !is_left_behind(op, i) ? "remove the branch %s"
+                       : op->made.label       ? "leave the branch %s to the checkpoint"
+                                              : "leave the branch %s for --undo",
                    b->branches[i].path);
     for (size_t i = 0; i < op->gone.n; i++)
         action(op, "remove the checkpoint %s", checkpoint_name(&op->gone.items[i]));
@@ -314,7 +329,7 @@ static int make_branches(struct operation *op, struct vmundo_error *err)
 {
     struct record *a = op->after;
     for (size_t i = 0; a && i < a->n_branches; i++) {
-        struct mark m = mark_of(op, a);
+        struct mark m = mark_of(op);
         AUTO_LOCK struct lock reading = LOCK_INIT;
         if (!only_in(a, i, op->before))
             continue;
@@ -493,6 +508,8 @@ static int start_new(struct operation *op, const struct record *a, struct vmundo
     if (connect_console(op, &c, err) < 0 || hyper_resume(&c.i, err) < 0)
         return -1;
     context_stage(op->v, op->name, "RUN");
+    if (a->saved)
+        (void)hyper_wake(&c.i, NULL); /* there need not be an agent */
     guard_spawn(op->v, a);
     recorder_spawn(op->v, a);
     return 0;
@@ -642,19 +659,41 @@ int operation_finish(struct operation *op, const char *outcome, struct vmundo_er
     return 0;
 }
 
-int operation_undo(struct operation *op, const char *why, struct vmundo_error *err)
+/* The guest goes on in the new branches already, and what it has written there since must not be lost: the checkpoint is
+ * undone, but the new branches stay. */
+static int settle_for_moved(struct operation *op, const char *why, struct vmundo_error *err)
+{
+    if (checkpoint_remove(op->v, &op->made, op->before, err) < 0)
+        return -1;
+    checkpoint_clear(&op->made);
+    op->after->base = op->before->base;
+    return switch_over(op, err) < 0 ? -1 : operation_finish(op, why ? "failed" : "undone", err);
+}
+
+static int undo_all(struct operation *op, const char *why, struct vmundo_error *err)
 {
     const struct record *new = starting(op);
-    if ((new &&end_instance(op, new, op->before, err) < 0) || remove_new(op, err) < 0 ||
+    bool moved = false;
+    if (takes_snapshot(op) && op->before && snapshot_has_moved(op, &moved, err) < 0)
+        return -1;
+    if (moved)
+        return settle_for_moved(op, why, err);
+    if ((new && end_instance(op, new, op->before, err) < 0) || remove_new(op, err) < 0 ||
         (reserve_is_only_in(op->after, op->before) && reserve_remove(op->v, op->after, err) < 0) ||
         (op->made.id && checkpoint_remove(op->v, &op->made, op->before, err) < 0) ||
         (!op->before && remove_domain_dir(op, err) < 0) || (op->to && keep_to_undo(op, err) < 0) ||
-        store_abandon(op->v, &op->journal, why ? "failed" : "undone", why, err) < 0) {
-        if (err)
-            err->code = VMUNDO_INTERRUPTED;
-        return error_wrap(err, "%s: %s is not undone ('vmundo recover' will try again)", op->name, op->verb);
-    }
+        store_abandon(op->v, &op->journal, why ? "failed" : "undone", why, err) < 0)
+        return -1;
     return 0;
+}
+
+int operation_undo(struct operation *op, const char *why, struct vmundo_error *err)
+{
+    if (undo_all(op, why, err) == 0)
+        return 0;
+    if (err)
+        err->code = VMUNDO_INTERRUPTED;
+    return error_wrap(err, "%s: %s is not undone ('vmundo recover' will try again)", op->name, op->verb);
 }
 
 int operation_execute(struct operation *op, struct vmundo_error *err)

@@ -24,6 +24,7 @@
 #include "core/checkpoint.h"
 #include "core/context.h"
 #include "core/lock.h"
+#include "core/quiesce.h"
 #include "core/record.h"
 #include "core/store.h"
 
@@ -64,6 +65,7 @@ struct operation {
     bool force;
     unsigned timeout_ms;
     unsigned pause_ms;      /* how long the guest may be kept paused for made, 0: some seconds */
+    struct quiesce_wish quiesce; /* what is to be done around that; owned */
     unsigned ret_paused_us; /* how long it was */
     int *ret_console;       /* connect the console before the new instance runs */
 };

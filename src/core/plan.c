@@ -257,14 +257,19 @@ static void forget_made(struct branch *b)
     b->detail = NULL;
 }
 
+int plan_name_branch(const struct vmundo *v, struct record *r, size_t branch, uint64_t generation,
+                     struct vmundo_error *err)
+{
+    struct mark m = {.store = v->store_id, .domain = r->name, .generation = generation};
+    forget_made(&r->branches[branch]);
+    return storage_name(&r->branches[branch], &m, v->state_dir, err);
+}
+
 int plan_name_branches(const struct vmundo *v, struct record *r, struct vmundo_error *err)
 {
-    struct mark m = {.store = v->store_id, .domain = r->name, .generation = r->generation};
-    for (size_t i = 0; i < r->n_branches; i++) {
-        forget_made(&r->branches[i]);
-        if (storage_name(&r->branches[i], &m, v->state_dir, err) < 0)
+    for (size_t i = 0; i < r->n_branches; i++)
+        if (plan_name_branch(v, r, i, r->generation, err) < 0)
             return -1;
-    }
     return 0;
 }
 

@@ -21,6 +21,10 @@ void plan_clear(struct plan *p);
 /* Give the branches of r the names of its generation. Those with a base keep what is known of it. */
 int plan_name_branches(const struct vmundo *v, struct record *r, struct vmundo_error *err);
 
+/* One branch of r the name of that generation. */
+int plan_name_branch(const struct vmundo *v, struct record *r, size_t branch, uint64_t generation,
+                     struct vmundo_error *err);
+
 /* Is every branch of r possible now: space, permission? With gone not NULL: if that record's branches, which stand in the
  * same order, were removed before. */
 int plan_preflight(const struct record *r, const struct record *gone, struct vmundo_error *err);

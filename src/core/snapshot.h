@@ -16,5 +16,8 @@ int snapshot_take(struct operation *op, struct vmundo_error *err);
 /* Make op->made a copy of op->from, another domain's: disks are cloned; RAM and saved devices, to which nobody writes,
  * get a second name. */
 int snapshot_adopt(struct operation *op, struct vmundo_error *err);
+/* Of an operation that was cut off or failed: is the guest, or was it when it ended, on those of op->after's branches that
+ * rest on op->before's? */
+int snapshot_has_moved(struct operation *op, bool *ret, struct vmundo_error *err);
 
 #endif

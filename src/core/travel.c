@@ -249,10 +249,20 @@ static int check_label(struct vmundo *v, const char *name, const char *label, st
               : 0;
 }
 
+/* Those branches of r that are not there yet. */
+static int preflight_new(const struct record *r, const struct record *before, struct vmundo_error *err)
+{
+    for (size_t i = 0; i < r->n_branches; i++)
+        if (!record_has_branch(before, r->branches[i].path) && storage_preflight(&r->branches[i], err) < 0)
+            return error_wrap(err, "%s", r->name);
+    return 0;
+}
+
 int verbs_plan_checkpoint(struct operation *op, const char *label, bool recorded, bool ram, struct vmundo_error *err)
 {
     if (verbs_copy_before(op, err) < 0 || checkpoint_plan(op->v, op->before, label, ram, &op->made, err) < 0 ||
-        plan_preflight(&op->made.record, NULL, err) < 0)
+        checkpoint_move_on(op->v, &op->made, op->after, err) < 0 ||
+        preflight_new(&op->made.record, op->before, err) < 0 || preflight_new(op->after, op->before, err) < 0)
         return -1;
     op->made.recorded = recorded;
     if (recorded) {
@@ -261,6 +271,17 @@ int verbs_plan_checkpoint(struct operation *op, const char *label, bool recorded
     }
     op->after->counter = op->after->base = op->made.id;
     return 0;
+}
+
+/* Before anything is done: can there be an agent to talk to? */
+static int check_agent(const struct operation *op, struct vmundo_error *err)
+{
+    const struct hyper_driver *h = hyper_find(op->before->hypervisor);
+    if (!op->quiesce.freeze || !op->before->running || (h && h->freeze))
+        return 0;
+    return error_set(err, VMUNDO_REFUSED,
+                     "the hypervisor driver %s cannot talk to an agent in the guest: instead of --quiesce, --before and "
+                     "--after can run a command that reaches it", op->before->hypervisor);
 }
 
 int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_checkpoint_options *o,
@@ -273,6 +294,9 @@ int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_ch
         verbs_plan_checkpoint(&op, o->label, false, o->ram, err) < 0)
         return -1;
     op.pause_ms = o->pause_ms;
+    if (quiesce_parse(o->quiesce, o->before, o->after, o->hook_timeout_ms, &op.quiesce, err) < 0 ||
+        check_agent(&op, err) < 0)
+        return -1;
     if (o->ret_label)
         snprintf(o->ret_label, VMUNDO_NAME_SIZE, "%s", op.made.label);
     if (operation_execute(&op, err) < 0)

@@ -151,9 +151,37 @@ int hyper_release(const struct hyper_driver *h, int fd, bool *ret_held, struct v
     return h->release ? h->release(fd, ret_held, err) : cannot(h, "pause domains for a limited time", err);
 }
 
+int hyper_freeze(const struct instance *i, unsigned wait_ms, unsigned keep_ms, int *ret_fd, struct vmundo_error *err)
+{
+    return i->driver->freeze ? i->driver->freeze(i, wait_ms, keep_ms, ret_fd, err)
+                             : cannot(i->driver, "talk to an agent in the guest", err);
+}
+
+int hyper_thaw(const struct hyper_driver *h, int fd, bool *ret_frozen, struct vmundo_error *err)
+{
+    return h->thaw ? h->thaw(fd, ret_frozen, err) : cannot(h, "talk to an agent in the guest", err);
+}
+
+int hyper_wake(const struct instance *i, struct vmundo_error *err)
+{
+    return i->driver->wake ? i->driver->wake(i, err) : 0;
+}
+
 int hyper_save(const struct instance *i, const char *path, struct vmundo_error *err)
 {
     return i->driver->save ? i->driver->save(i, path, err) : cannot(i->driver, "save guests with their RAM", err);
+}
+
+int hyper_move(const struct instance *i, const struct hyper_move *moves, size_t n, struct vmundo_error *err)
+{
+    return i->driver->move ? i->driver->move(i, moves, n, err)
+                           : cannot(i->driver, "let the disks of a running domain go on in other images", err);
+}
+
+int hyper_moved(const struct instance *i, const struct hyper_move *moves, size_t n, bool *ret, struct vmundo_error *err)
+{
+    *ret = false; /* by a driver that cannot move them */
+    return i->driver->moved ? i->driver->moved(i, moves, n, ret, err) : 0;
 }
 
 uint64_t hyper_ram_size(const struct hyper_driver *h, const struct domain *d)

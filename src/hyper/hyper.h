@@ -86,6 +86,11 @@ struct hyper_status {
     bool unwatched;          /* it runs but its monitor is gone, or with Xen, where none can follow it, its xl */
 };
 
+/* A disk that goes on in another image: path is an empty overlay of the image that the disk is on, in this format. */
+struct hyper_move {
+    const char *vdev, *path, *format;
+};
+
 struct hyper_driver {
     const char *name;
     unsigned flags;
@@ -137,6 +142,20 @@ struct hyper_driver {
     /* Let it run again; fd is closed in any case. *ret_held: it was paused all the time until now. */
     int (*release)(int fd, bool *ret_held, struct vmundo_error *err);
 
+    /* Ask the agent in the guest to bring its file systems to rest, within wait_ms, and to keep them so for at most keep_ms,
+     * with a watcher that outlives us: they are thawed when thaw is called, when *ret_fd (the caller's) is closed, when the
+     * time is up, and when we are killed. May be missing. Errors: VMUNDO_CONFLICT it is off, or frozen by somebody else;
+     * VMUNDO_FAILED no agent answers, or it cannot; what it may have frozen nevertheless will be thawed. */
+    int (*freeze)(const struct instance *i, unsigned wait_ms, unsigned keep_ms, int *ret_fd, struct vmundo_error *err);
+
+    /* Thaw them; fd is closed in any case. *ret_frozen: they were frozen all the time until now. Errors: VMUNDO_FAILED the
+     * agent does not answer; it will be asked again and again. */
+    int (*thaw)(int fd, bool *ret_frozen, struct vmundo_error *err);
+
+    /* Of a guest that was brought back with its RAM and runs: have its agent, if there is one, thaw what was frozen at that
+     * instant, and set its clock. Returns at once. May be missing. */
+    int (*wake)(const struct instance *i, struct vmundo_error *err);
+
     /* Write the state of a paused or held guest to a new file: its devices, and its RAM too unless that is in a file that
      * is not private. path is absolute, nothing is there; the file gets mode 0600. It is the caller's to make it durable (fsync(2)), which a
      * guest need not wait for. The guest stays paused. On failure there is no file, and the guest can be let run and, after
@@ -145,6 +164,16 @@ struct hyper_driver {
      * it runs, is off, or has ended; or was let run meanwhile. May be missing: then the driver has no checkpoints with
      * RAM. */
     int (*save)(const struct instance *i, const char *path, struct vmundo_error *err);
+
+    /* Let the disks of a paused or held guest go on in other images, all of them at one instant, or none; what they are on
+     * is complete, durable and no longer written to on return. Those that are on them already are left so. Errors:
+     * VMUNDO_CONFLICT it runs or is off. May be missing: then a running domain's disks stay where they are. */
+    int (*move)(const struct instance *i, const struct hyper_move *moves, size_t n, struct vmundo_error *err);
+
+    /* Are they on them? A move that was cut off is either done or not begun by the time that this answers; of one that is
+     * not done nothing is left. Errors: VMUNDO_CONFLICT the domain is off. */
+    int (*moved)(const struct instance *i, const struct hyper_move *moves, size_t n, bool *ret,
+                 struct vmundo_error *err);
 
     /* How large the RAM file of this domain is, in bytes. Missing: the driver cannot keep RAM in a file. */
     uint64_t (*ram_size)(const struct domain *d);
@@ -186,7 +215,12 @@ int hyper_state(const struct instance *i, struct hyper_status *ret, struct vmund
 int hyper_glance(const struct instance *i, struct hyper_status *ret, struct vmundo_error *err);
 int hyper_hold(const struct instance *i, unsigned ms, bool saving, int *ret_fd, struct vmundo_error *err);
 int hyper_release(const struct hyper_driver *h, int fd, bool *ret_held, struct vmundo_error *err);
+int hyper_freeze(const struct instance *i, unsigned wait_ms, unsigned keep_ms, int *ret_fd, struct vmundo_error *err);
+int hyper_thaw(const struct hyper_driver *h, int fd, bool *ret_frozen, struct vmundo_error *err);
+int hyper_wake(const struct instance *i, struct vmundo_error *err);
 int hyper_save(const struct instance *i, const char *path, struct vmundo_error *err);
+int hyper_move(const struct instance *i, const struct hyper_move *moves, size_t n, struct vmundo_error *err);
+int hyper_moved(const struct instance *i, const struct hyper_move *moves, size_t n, bool *ret, struct vmundo_error *err);
 /* 0: the driver cannot keep RAM in a file. */
 uint64_t hyper_ram_size(const struct hyper_driver *h, const struct domain *d);
 int hyper_console(const struct instance *i, int *ret_fd, struct vmundo_error *err);

@@ -8,6 +8,8 @@
  *
  * The guest's RAM is 4096 bytes: the file that the caller gives, or else `ram` in its directory, which may be missing. A
  * saved state is a line, and after it the RAM if that is not in a shared file.
+ *
+ * A disk that goes on in another image is a line in `moved`: the image's path.
  */
 #include "hyper/drivers.h"
 
@@ -19,6 +21,7 @@
 
 #define STATE "running"
 #define RAM "ram"
+#define MOVED "moved"
 #define RAM_SIZE 4096
 #define SAVED "saved null guest\n"
 
@@ -169,6 +172,39 @@ static int save(const struct instance *i, const char *path, struct vmundo_error 
     return r;
 }
 
+static int moved(const struct instance *i, const struct hyper_move *moves, size_t n, bool *ret,
+                 struct vmundo_error *err)
+{
+    AUTO_FREE char *text = NULL;
+    AUTO_CLOSE int dir = -1;
+    struct vmundo_error e = {0};
+    if (open_dir(i, &dir, err) < 0)
+        return -1;
+    if (sys_read_file(dir, MOVED, 1 << 20, &text, NULL, &e) < 0 && e.errnum != ENOENT)
+        return error_set(err, e.code, "%s", e.msg);
+    *ret = n > 0;
+    for (size_t k = 0; k < n; k++)
+        *ret = *ret && text && strstr(text, moves[k].path);
+    return 0;
+}
+
+static int move(const struct instance *i, const struct hyper_move *moves, size_t n, struct vmundo_error *err)
+{
+    AUTO_FREE char *state = NULL;
+    AUTO_FREE char *text = str_printf(err, "%s", "");
+    AUTO_CLOSE int dir = -1;
+    for (size_t k = 0; text && k < n; k++) {
+        char *longer = str_printf(err, "%s%s\n", text, moves[k].path);
+        free(text);
+        text = longer;
+    }
+    if (!text || read_state(i, &state, err) < 0 || open_dir(i, &dir, err) < 0)
+        return -1;
+    if (!str_eq(state, "paused") && !(lives(state) && is_held(i)))
+        return error_set(err, VMUNDO_CONFLICT, "the domain %s", lives(state) ? "runs: it must be paused" : "is off");
+    return sys_put_file(dir, MOVED, text, strlen(text), err);
+}
+
 static int set(const struct instance *i, const char *wanted, struct vmundo_error *err)
 {
     AUTO_FREE char *state = NULL;
@@ -268,6 +304,8 @@ const struct hyper_driver hyper_null = {
     .hold = hold,
     .release = release,
     .save = save,
+    .move = move,
+    .moved = moved,
     .ram_size = ram_size,
     .console = console,
 };

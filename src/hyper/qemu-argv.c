@@ -186,6 +186,17 @@ static int add_sockets(struct strv *v, struct vmundo_error *err)
     return add(v, "-device", "isa-serial,chardev=console", err);
 }
 
+/* A port for the agent, where libvirt and everybody else has it. It comes after all other devices, so that those are where
+ * they would be without it. */
+static int add_agent(struct strv *v, struct vmundo_error *err)
+{
+    if (strv_add(v, "-chardev", err) < 0 ||
+        strv_addf(v, err, "socket,id=agent,fd=%d,server=on,wait=off", QEMU_FD_AGENT) < 0 ||
+        add(v, "-device", "virtio-serial-pci,id=serial", err) < 0)
+        return -1;
+    return add(v, "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0", err);
+}
+
 /* ---- disks ------------------------------------------------------------------------------------------------------ */
 
 /* xl's names are QEMU's, but for this one. */
@@ -346,7 +357,7 @@ int qemu_argv(const struct domain *d, const struct qemu_host *h, struct strv *re
     if (add_machine(d, h, ret, err) < 0 || add_ram(d, h, ret, err) < 0 || add_boot(d, h, disks, ret, err) < 0 || add_sockets(ret, err) < 0 ||
         add_disks(d, h, disks, ret, err) < 0)
         return -1;
-    return add_network(d, h, ret, err);
+    return add_network(d, h, ret, err) < 0 ? -1 : add_agent(ret, err);
 }
 
 /* ---- what must be the same when a state is loaded --------------------------------------------------------------- */

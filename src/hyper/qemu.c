@@ -311,10 +311,10 @@ static int pause_it(const struct instance *i, struct vmundo_error *err)
 
 /* ---- asking the monitor ----------------------------------------------------------------------------------------- */
 
-/* Send {key: value} and take the answer. */
-static int control(int fd, const char *key, json_t *value, json_t **ret, struct vmundo_error *err)
+/* Send the request, which is taken, and take the answer. */
+static int control_within(int fd, json_t *request, unsigned ms, json_t **ret, struct vmundo_error *err)
 {
-    AUTO_JSON json_t *o = json_pack("{s:o}", key, value);
+    AUTO_JSON json_t *o = request;
     AUTO_FREE char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
     AUTO_FREE char *line = text ? str_printf(err, "%s\n", text) : NULL;
     char answer[1024];
@@ -323,8 +323,8 @@ static int control(int fd, const char *key, json_t *value, json_t **ret, struct 
     if (send(fd, line, strlen(line), MSG_NOSIGNAL) != (ssize_t)strlen(line))
         return error_errno(err, errno, "the monitor does not listen");
     struct pollfd p = {.fd = fd, .events = POLLIN};
-    /* The monitor writes an answer at once and whole. */
-    ssize_t n = poll(&p, 1, (int)COMMAND_TIMEOUT_MS) > 0 ? recv(fd, answer, sizeof(answer) - 1, 0) : -1;
+    /* The monitor writes an answer whole. */
+    ssize_t n = poll(&p, 1, (int)ms) > 0 ? recv(fd, answer, sizeof(answer) - 1, 0) : -1;
     if (n <= 0)
         return error_set(err, VMUNDO_FAILED, "the monitor does not answer");
     answer[n] = '\0';
@@ -339,6 +339,12 @@ static int control(int fd, const char *key, json_t *value, json_t **ret, struct 
     if (ret)
         *ret = TAKE(a);
     return 0;
+}
+
+/* Send {key: value} and take the answer, which comes at once. */
+static int control(int fd, const char *key, json_t *value, json_t **ret, struct vmundo_error *err)
+{
+    return control_within(fd, json_pack("{s:o}", key, value), COMMAND_TIMEOUT_MS, ret, err);
 }
 
 static int hold(const struct instance *i, unsigned ms, bool saving, int *ret_fd, struct vmundo_error *err)
@@ -360,6 +366,37 @@ static int release(int fd, bool *ret_held, struct vmundo_error *err)
         return -1;
     *ret_held = json_opt_bool(answer, "held", false);
     return 0;
+}
+
+/* The agent in the guest has its time, and then some for the monitor to tell us. */
+static int freeze(const struct instance *i, unsigned wait_ms, unsigned keep_ms, int *ret_fd, struct vmundo_error *err)
+{
+    AUTO_CLOSE int dirfd = -1, fd = -1;
+    if (qemu_open_live_dir(i, &dirfd, err) < 0 || qemu_connect(dirfd, RUNDIR_CONTROL_SOCKET, &fd, err) < 0)
+        return -1;
+    json_t *request = json_pack("{s:i, s:i}", "freeze", (int)keep_ms, "wait", (int)wait_ms);
+    if (control_within(fd, request, wait_ms + COMMAND_TIMEOUT_MS, NULL, err) < 0)
+        return -1;
+    *ret_fd = TAKE_FD(fd);
+    return 0;
+}
+
+static int thaw(int fd, bool *ret_frozen, struct vmundo_error *err)
+{
+    AUTO_CLOSE int owned = fd;
+    AUTO_JSON json_t *answer = NULL;
+    if (control(owned, "thaw", json_true(), &answer, err) < 0)
+        return -1;
+    *ret_frozen = json_opt_bool(answer, "frozen", false);
+    return 0;
+}
+
+static int wake(const struct instance *i, struct vmundo_error *err)
+{
+    AUTO_CLOSE int dirfd = -1, fd = -1;
+    return qemu_open_live_dir(i, &dirfd, err) < 0 || qemu_connect(dirfd, RUNDIR_CONTROL_SOCKET, &fd, err) < 0
+               ? -1
+               : control(fd, "wake", json_true(), NULL, err);
 }
 
 /* ---- shutting down ---------------------------------------------------------------------------------------------- */
@@ -443,7 +480,12 @@ const struct hyper_driver hyper_qemu = {
     .glance = glance,
     .hold = hold,
     .release = release,
+    .freeze = freeze,
+    .thaw = thaw,
+    .wake = wake,
     .save = qemu_save,
+    .move = qemu_move,
+    .moved = qemu_moved,
     .ram_size = qemu_ram_size,
     .console = qemu_console,
     .rewatch = qemu_rewatch,

@@ -2,8 +2,8 @@
 /*
  * qemu.h: what the files of the qemu driver share: qemu.c (the driver: looking, asking the guest), qemu-start.c and
  * qemu-end.c (starting QEMU under its monitor, ending both), qemu-console.c, qemu-net.c (network devices), qemu-save.c
- * (saving the guest's state); qemu-argv.c, qemu-saved.c
- * and qemu-disk.c have headers of their own.
+ * (saving the guest's state), qemu-move.c (disks that go on in other images); qemu-argv.c, qemu-saved.c and qemu-disk.c
+ * have headers of their own.
  */
 #ifndef HYPER_QEMU_H
 #define HYPER_QEMU_H
@@ -44,6 +44,8 @@ int qemu_rewatch(const struct instance *i, struct vmundo_error *err);
 int qemu_load(const struct instance *i, struct vmundo_error *err);
 int qemu_step_aside(const struct instance *i, struct vmundo_error *err);
 int qemu_save(const struct instance *i, const char *path, struct vmundo_error *err);
+int qemu_move(const struct instance *i, const struct hyper_move *moves, size_t n, struct vmundo_error *err);
+int qemu_moved(const struct instance *i, const struct hyper_move *moves, size_t n, bool *ret, struct vmundo_error *err);
 uint64_t qemu_ram_size(const struct domain *d);
 int qemu_console(const struct instance *i, int *ret_fd, struct vmundo_error *err);
 int qemu_destroy(const struct instance *i, struct vmundo_error *err);

@@ -27,6 +27,7 @@
 #define RUNDIR_QMP_SOCKET "qmp.sock"       /* QMP for commands; one client at a time, the others queue */
 #define RUNDIR_EVENTS_SOCKET "events.sock" /* QMP for the monitor */
 #define RUNDIR_CONSOLE_SOCKET "console.sock"
+#define RUNDIR_AGENT_SOCKET "agent.sock"     /* the guest agent's serial port; for the monitor, see monitor/agent.c */
 #define RUNDIR_CONTROL_SOCKET "control.sock" /* the monitor's own, see monitor/control.c */
 #define RUNDIR_CONSOLE_TOKEN "console.token" /* makes the name of the claim to the console, see qemu.c */
 #define RUNDIR_CONSOLE_USER "console.user"   /* pid, start of its last client */
@@ -49,6 +50,7 @@ enum {
     QEMU_FD_CONSOLE_LOG,
     QEMU_FD_LOCK,
     QEMU_FD_RAM,
+    QEMU_FD_AGENT,
     QEMU_FD_TAP = 10
 };
 
@@ -72,6 +74,7 @@ struct monitor_record {
     struct sys_process process;
     bool paused; /* the guest */
     bool held;   /* paused by the monitor, which owes it a "cont" */
+    bool frozen; /* its file systems may be frozen by the monitor, which owes them a thaw */
 };
 int monitor_record_write(int fd, const struct monitor_record *r, struct vmundo_error *err);
 int monitor_record_read(int dirfd, struct monitor_record *ret, struct vmundo_error *err);

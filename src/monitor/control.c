@@ -4,10 +4,14 @@
  *
  *     {"hold": MS}        pause the guest, for MS milliseconds at most           {"ok": true}
  *     {"release": true}   let it run again                     {"ok": true, "held": was it paused all the time}
+ *     {"freeze": MS, "wait": MS}    have the guest's agent freeze its file systems, within `wait`, for MS at most
+ *                                                          {"ok": true, "frozen": how many}
+ *     {"thaw": true}      and thaw them                    {"ok": true, "frozen": were they frozen all the time}
+ *     {"wake": true}      thaw them, and set the guest's clock, in the background    {"ok": true}
  *     {"stopping": true}  the guest is to end: when it powers off, on_poweroff does not count    {"ok": true}
  *     anything that cannot be done                          {"error": "why", "code": enum vmundo_code}
  *
- * What is held has a deadline, and is let go when its client's connection ends in whatever way: a guest is never left
+ * What is held or frozen has a deadline, and is let go when its client's connection ends in whatever way: a guest is never left
  * paused because a command was killed. Before the guest is paused the record says that it is held, so that even a
  * monitor that takes over from a dead one knows that it owes the guest a "cont".
  */
@@ -117,12 +121,14 @@ bool control_is_stopping(const struct monitor *m)
 
 static void hang_up(struct monitor *m, struct client *c)
 {
+    agent_forget(m, c);
     if (m->holder == c)
         control_continue(m);
     cleanup_close(&c->fd);
     *c = (struct client){.fd = -1};
 }
 
+/* *ret stays NULL: the answer comes later. */
 static int obey(struct monitor *m, struct client *c, const char *line, json_t **ret, struct vmundo_error *err)
 {
     AUTO_JSON json_t *o = NULL;
@@ -135,6 +141,15 @@ static int obey(struct monitor *m, struct client *c, const char *line, json_t **
     } else if (json_object_get(o, "release")) {
         *ret = release(m, c);
         return 0;
+    } else if (json_object_get(o, "freeze")) {
+        uint64_t wait;
+        return json_get_u64(o, "freeze", &ms, err) < 0 || json_get_u64(o, "wait", &wait, err) < 0
+                   ? -1
+                   : agent_freeze(m, c, wait, ms, err);
+    } else if (json_object_get(o, "thaw")) {
+        return agent_thaw(m, c, ret);
+    } else if (json_object_get(o, "wake")) {
+        agent_wake(m);
     } else if (json_object_get(o, "stopping")) {
         c->stopping = json_opt_bool(o, "stopping", false);
     } else {
@@ -144,16 +159,23 @@ static int obey(struct monitor *m, struct client *c, const char *line, json_t **
     return 0;
 }
 
-static void answer(struct monitor *m, struct client *c, const char *line)
+void control_reply(struct monitor *m, struct client *c, json_t *taken)
 {
-    AUTO_JSON json_t *o = NULL;
-    struct vmundo_error e = {0};
-    if (obey(m, c, line, &o, &e) < 0)
-        o = json_pack("{s:s, s:i}", "error", e.msg, "code", (int)e.code);
+    AUTO_JSON json_t *o = taken;
     AUTO_FREE char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
     AUTO_FREE char *whole = text ? str_printf(NULL, "%s\n", text) : NULL;
     if (!whole || send(c->fd, whole, strlen(whole), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         hang_up(m, c);
+}
+
+static void answer(struct monitor *m, struct client *c, const char *line)
+{
+    json_t *o = NULL;
+    struct vmundo_error e = {0};
+    if (obey(m, c, line, &o, &e) < 0)
+        o = json_pack("{s:s, s:i}", "error", e.msg, "code", (int)e.code);
+    if (o)
+        control_reply(m, c, o);
 }
 
 static void serve(struct monitor *m, struct client *c)

@@ -54,6 +54,8 @@ void guest_event(void *data, const char *event, const json_t *arguments)
             m->record.held = false;
             control_lose_holder(m);
         }
+    } else if (str_eq(event, "RESET")) {
+        m->was_reset = true;
     } else if (str_eq(event, "SHUTDOWN")) {
         on_shutdown(m, json_string_value(json_object_get(arguments, "reason")));
     } else if (str_eq(event, "GUEST_PANICKED")) {

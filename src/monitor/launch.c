@@ -19,7 +19,7 @@ static int cannot_listen(const char *name, struct vmundo_error *err)
 
 /* ---- a new one -------------------------------------------------------------------------------------------------- */
 
-#define N_FIXED 6
+#define N_FIXED 7
 struct handover {
     struct process_fd fds[N_FIXED + RUNDIR_MAX_TAPS];
     size_t n;
@@ -46,7 +46,8 @@ static int open_sockets(const struct monitor *m, struct handover *h, struct vmun
         int as;
     } sockets[] = {{RUNDIR_QMP_SOCKET, QEMU_FD_QMP},
                    {RUNDIR_EVENTS_SOCKET, QEMU_FD_EVENTS},
-                   {RUNDIR_CONSOLE_SOCKET, QEMU_FD_CONSOLE}};
+                   {RUNDIR_CONSOLE_SOCKET, QEMU_FD_CONSOLE},
+                   {RUNDIR_AGENT_SOCKET, QEMU_FD_AGENT}};
     for (size_t i = 0; i < ARRAY_SIZE(sockets); i++) {
         unlinkat(m->dir, sockets[i].name, 0);
         int fd = sys_unix_listen(m->dir, sockets[i].name);
@@ -235,5 +236,7 @@ int launch_attach(struct monitor *m, struct vmundo_error *err)
         return error_set(err, VMUNDO_CONFLICT, "its start from a saved state was cut off: destroy it and start it again");
     catch_up(m, status);
     control_continue(m); /* if the last monitor was killed while it held the guest */
+    if (m->record.frozen)
+        m->thaw_due = sys_monotonic_ms();
     return 0;
 }

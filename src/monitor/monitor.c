@@ -68,7 +68,7 @@ static int take_over_record(struct monitor *m, struct vmundo_error *err)
 {
     struct monitor_record before = {0};
     if (monitor_record_read(m->dir, &before, NULL) == 0)
-        m->record.held = before.held;
+        m->record.held = before.held, m->record.frozen = before.frozen;
     if (sys_process_self(&m->record.process) < 0)
         return error_errno(err, errno, "cannot find our own process");
     return monitor_record_write(MONITOR_FD_LOCK, &m->record, err);
@@ -109,6 +109,8 @@ static int next_timeout(const struct monitor *m, uint64_t now)
         due = m->cont_due;
     if (m->reserve_for && m->reserve_due < due)
         due = m->reserve_due;
+    if (agent_due(m) < due)
+        due = agent_due(m);
     return due > now ? (int)(due - now) : 0;
 }
 
@@ -126,8 +128,12 @@ static void do_what_is_due(struct monitor *m)
 {
     uint64_t now = sys_monotonic_ms();
     take_events(m);
+    if (m->was_reset)
+        agent_guest_was_reset(m);
+    m->was_reset = false;
     control_tick(m, now);
     guest_check_reserve(m, now);
+    agent_tick(m, now);
     guest_decide(m);
     if (now >= m->logs_due) {
         log_trim();
@@ -141,13 +147,17 @@ static void watch(struct monitor *m)
 {
     for (;;) {
         do_what_is_due(m);
-        struct pollfd p[3 + MAX_CLIENTS] = {{.fd = m->pidfd, .events = POLLIN}, {.fd = m->qmp.fd, .events = POLLIN}};
-        size_t n = control_poll(m, p + 2);
-        if (poll(p, 2 + n, next_timeout(m, sys_monotonic_ms())) < 0)
+        struct pollfd p[4 + MAX_CLIENTS] = {{.fd = m->pidfd, .events = POLLIN},
+                                            {.fd = m->qmp.fd, .events = POLLIN},
+                                            {.fd = m->agent.fd, .events = POLLIN}};
+        size_t n = control_poll(m, p + 3);
+        if (poll(p, 3 + n, next_timeout(m, sys_monotonic_ms())) < 0)
             continue;
         if (p[0].revents)
             return;
-        control_serve(m, p + 2, n);
+        if (p[2].revents)
+            agent_serve(m);
+        control_serve(m, p + 3, n);
     }
 }
 
@@ -163,7 +173,7 @@ static void write_end(struct monitor *m)
 
 int main(int argc, char **argv)
 {
-    static struct monitor m = {.pidfd = -1, .qmp = QMP_INIT, .listener = -1};
+    static struct monitor m = {.pidfd = -1, .qmp = QMP_INIT, .listener = -1, .agent = {.fd = -1}};
     struct vmundo_error e = {0};
     bool attach = argc == 3 && str_eq(argv[1], "attach");
     if (argc != 3 || (!attach && !str_eq(argv[1], "start")) || fcntl(MONITOR_FD_LOCK, F_GETFD) < 0) {

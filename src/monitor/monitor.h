@@ -5,6 +5,7 @@
  *     launch.c    starts QEMU, or finds one whose monitor has died
  *     guest.c     QEMU's events, what the configuration wants done about them, how it all ended
  *     control.c   other commands' requests: hold the guest still for a moment
+ *     agent.c     the agent in the guest: freezing its file systems, and letting them go
  *     log.c       keeps logs from filling the disk
  *     monitor.c   main, and the loop that waits for all of these
  *
@@ -47,11 +48,29 @@ struct client {
     bool lost;     /* it ran while this client held it */
 };
 
+enum agent_want { AGENT_NOTHING, AGENT_FREEZE, AGENT_THAW, AGENT_TIME };
+
+/* What is asked of the agent in the guest at present. */
+struct agent {
+    int fd;               /* -1: not connected */
+    enum agent_want want; /* AGENT_NOTHING: no answer is waited for */
+    struct client *asker; /* who is to hear of it, may be NULL */
+    uint64_t deadline;
+    uint64_t keep_ms;     /* how long file systems that get frozen may stay so */
+    bool delimited;       /* what an earlier client left was skipped */
+    bool synced;
+    bool sent;            /* the command is on its way, not only the synchronisation */
+    json_int_t id;
+    char buf[2048];
+    size_t len;
+};
+
 struct monitor {
     json_t *spec;
     const char *program; /* QEMU's name without the directory, in spec */
     int dir;             /* the instance's */
     struct sys_process qemu;
+    bool was_reset; /* the guest, and the agent in it with it */
     bool is_child;  /* QEMU, and nobody has waited for it yet */
     int pidfd;      /* of QEMU, -1: there is none */
     struct qmp qmp; /* fd -1: QEMU has closed it */
@@ -71,6 +90,14 @@ struct monitor {
     const char *reserve_for; /* in spec; NULL: we are no reserve, or none any more */
     uint64_t reserve_due;    /* when to look at it again */
     uint64_t logs_due;
+
+    struct agent agent;
+    struct client *freezer; /* NULL: nobody keeps the guest's file systems frozen */
+    json_int_t frozen_n;    /* how many there are */
+    uint64_t thaw_deadline; /* for freezer */
+    uint64_t thaw_due;      /* when to try again, 0: nothing owed */
+    bool waking;            /* the guest was brought back: after thawing, set its clock */
+    uint64_t wake_until;
 };
 
 /* Start QEMU and wait until it is up, paused. On failure nothing is left. */
@@ -95,6 +122,23 @@ void control_lose_holder(struct monitor *m);
 /* Let the guest run; on failure again and again. */
 void control_continue(struct monitor *m);
 bool control_is_stopping(const struct monitor *m);
+/* Answer a request late; o is taken. */
+void control_reply(struct monitor *m, struct client *c, json_t *o);
+
+/* Freeze the guest's file systems within wait_ms, and thaw them after keep_ms if c has not asked for it by then, or is
+ * gone. c is answered later: {"ok": true, "frozen": how many}. Errors: VMUNDO_CONFLICT somebody does so already. */
+int agent_freeze(struct monitor *m, struct client *c, uint64_t wait_ms, uint64_t keep_ms, struct vmundo_error *err);
+/* Thaw them. *ret NULL: c is answered later: {"ok": true, "frozen": were they frozen until now}. */
+int agent_thaw(struct monitor *m, struct client *c, json_t **ret);
+/* The guest was brought back with its RAM, in which its file systems may be frozen, and its clock is behind. */
+void agent_wake(struct monitor *m);
+/* c is gone. */
+void agent_forget(struct monitor *m, const struct client *c);
+void agent_guest_was_reset(struct monitor *m);
+void agent_serve(struct monitor *m);
+void agent_tick(struct monitor *m, uint64_t now);
+/* When agent_tick() is to be called, UINT64_MAX: not at all. */
+uint64_t agent_due(const struct monitor *m);
 
 /* A reserve whose domain is off ends. */
 void guest_check_reserve(struct monitor *m, uint64_t now);

@@ -115,6 +115,26 @@ int image_read_header(int fd, const char *format, struct image_header *ret, stru
     return 0;
 }
 
+/* The first level of the table of what is where (qcow2.txt: l1_size, l1_table_offset) is empty as long as nothing is. */
+int image_has_data(int fd, bool *ret, struct vmundo_error *err)
+{
+    unsigned char p[48], part[4096];
+    if (TEMP_FAILURE_RETRY(pread(fd, p, sizeof(p), 0)) != sizeof(p) || memcmp(p, "QFI\xfb", 4) != 0)
+        return error_set(err, VMUNDO_FAILED, "it is not a qcow2 image");
+    uint64_t at = be(p + 40, 8), end = at + be(p + 36, 4) * 8;
+    bool found = false;
+    while (at < end && !found) {
+        size_t want = end - at < sizeof(part) ? (size_t)(end - at) : sizeof(part);
+        if (at > INT64_MAX - sizeof(part) || TEMP_FAILURE_RETRY(pread(fd, part, want, (off_t)at)) != (ssize_t)want)
+            return error_set(err, VMUNDO_FAILED, "its table is cut short");
+        for (size_t i = 0; i < want; i++)
+            found = found || part[i];
+        at += want;
+    }
+    *ret = found;
+    return 0;
+}
+
 void image_header_clear(struct image_header *h)
 {
     free(h->backing);

@@ -22,6 +22,8 @@ struct image_header {
 /* fd: a file or device open for reading. Formats are raw, qcow, qcow2, qed, vhd. Errors: VMUNDO_FAILED not such an
  * image, or a format that we do not know. */
 int image_read_header(int fd, const char *format, struct image_header *ret, struct vmundo_error *err);
+/* Has a qcow2 image data of its own? */
+int image_has_data(int fd, bool *ret, struct vmundo_error *err);
 void image_header_clear(struct image_header *h);
 
 /* The name that QEMU has for a format, NULL if it is none of ours. */

@@ -628,8 +628,16 @@ static int domain_length(const char *tail)
     return (int)(end - tail);
 }
 
+/* DOMAIN.STORE. of a branch's name, after the "@". */
+static size_t owner_length(const char *tail)
+{
+    const char *dot = tail + domain_length(tail) + 1;
+    return (size_t)(dot + strcspn(dot, ".") + 1 - tail);
+}
+
 /* An overlay shows the origin through its holes: nobody may change the origin while there is one. All overlays of one
- * image lie in one directory, and their names begin with what comes before the mark in ours. */
+ * image lie in one directory, and their names begin with what comes before the mark in ours. Those of the same domain go
+ * when the origin has changed: checkpoints, and what ours rests on. */
 static int check_overlays(const struct branch *b, struct vmundo_error *err)
 {
     AUTO_CLOSE int fd = -1;
@@ -640,9 +648,9 @@ static int check_overlays(const struct branch *b, struct vmundo_error *err)
     if (!d)
         return error_errno(err, errno, "cannot list the directory of %s", b->path);
     TAKE_FD(fd);
-    size_t stem = (size_t)(strrchr(base, '@') - base) + 1;
+    size_t stem = (size_t)(strrchr(base, '@') - base) + 1, own = stem + owner_length(base + stem);
     for (const struct dirent *e; (e = readdir(d));) {
-        if (strncmp(e->d_name, base, stem) || str_eq(e->d_name, base) || !str_has_suffix(e->d_name, ".qcow2"))
+        if (strncmp(e->d_name, base, stem) || !strncmp(e->d_name, base, own) || !str_has_suffix(e->d_name, ".qcow2"))
             continue;
         const char *domain = e->d_name + stem;
         return error_set(err, VMUNDO_CONFLICT,

@@ -121,7 +121,7 @@ int storage_name(struct branch *b, const struct mark *m, const char *state_dir, 
 {
     if (!b->driver->name_branch)
         return cannot(b, "make branches", err);
-    if (b->base && !(b->driver->flags & STORAGE_FROM_BRANCH))
+    if (b->base && !(b->driver->flags & (STORAGE_FROM_BRANCH | STORAGE_ON_BRANCH)))
         return cannot(b, "make branches of branches", err);
     if (b->base && !b->fingerprint)
         return broken(b, "no fingerprint of what it starts from", err);
@@ -224,6 +224,13 @@ int storage_inspect(const struct branch *b, struct branch_status *ret, struct vm
     *ret = s;
     s = (struct branch_status){0};
     return 0;
+}
+
+int storage_untouched(const struct branch *b, bool *ret, struct vmundo_error *err)
+{
+    if (!b->driver->untouched)
+        return cannot(b, "tell whether anything was written", err);
+    return b->driver->untouched(b, ret, err) < 0 ? error_wrap(err, "cannot look at the branch %s", b->path) : 0;
 }
 
 int storage_glance(const struct branch *b, struct branch_status *ret, struct vmundo_error *err)

@@ -75,7 +75,12 @@ struct branch_status {
     char *bound;             /* what can fill up under it: "snapshot", "thin data", "thin metadata"; NULL: nothing */
     double fill;             /* how full that is, 0 to 1 */
     uint64_t room;           /* bytes that the guest can write, at least, before it is full */
+    unsigned depth;          /* how many other branches it rests on, one on the other (STORAGE_ON_BRANCH) */
 };
+
+/* So many branches on one another are enough: reading goes through all of them. A rollback may go beyond, since it can be
+ * undone only by another one. */
+#define STORAGE_MAX_DEPTH 32u
 
 enum storage_flags {
     STORAGE_NEVER_IMPLICIT = 1, /* taken only when asked for by --method */
@@ -83,6 +88,8 @@ enum storage_flags {
     STORAGE_UNMOUNTED = 4,      /* can serve a file of a file system that is not mounted */
     STORAGE_FROM_BRANCH = 8,    /* create can start from a branch (base), which lives on independently */
     STORAGE_SHARES_BLOCKS = 16, /* other files beside the branch can share blocks with each other too (FICLONE) */
+    STORAGE_ON_BRANCH = 32,     /* create can start from a branch (base), on which the new one then rests: nobody may
+                                 * write to base any more, and remove keeps what others rest on until they are gone */
 };
 
 /* Parts of a disk, in bytes, ascending, none touching the next. */
@@ -140,10 +147,15 @@ struct storage_driver {
     int (*locate)(const struct branch *b, const char *inside, char **ret_path, char **ret_format, bool *ret_block,
                   struct vmundo_error *err);
 
-    /* Detach and destroy it, and whatever container (directory, mount point) is empty after it. */
+    /* Detach and destroy it, and whatever container (directory, mount point) is empty after it. STORAGE_ON_BRANCH: while
+     * others rest on it, it only counts as removed, and goes with the last of them. */
     int (*remove)(const struct branch *b, struct vmundo_error *err);
 
     int (*inspect)(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
+
+    /* Has nothing been written to it since create, as far as its storage knows? True of one that is not there. What a guest
+     * wrote and never flushed need not count. Only for STORAGE_ON_BRANCH. */
+    int (*untouched)(const struct branch *b, bool *ret, struct vmundo_error *err);
 
     /* As inspect, from what costs next to nothing, for lists: ≤ 0.2 ms. *ret->health NULL: not known without a closer
      * look. May be missing: nothing is known. */
@@ -158,8 +170,9 @@ struct storage_driver {
     int (*changed)(const struct branch *b, bool *ret, char **ret_what, struct vmundo_error *err);
 
     /* Where the disk inside (claim.inside) differs from what it is in `since`, another branch of the same origin, or in
-     * the origin (NULL): in bytes of the disk's file or device. Whole blocks of the storage, so it may be more than
-     * differs, and is never less; no data is read. A guest may be writing: then it is as of some moment meanwhile. */
+     * the origin (NULL): in bytes of the disk's file or device (of overlays: of the disk in the image). Whole blocks of
+     * the storage, so it may be more than differs, and is never less; no data is read. A guest may be writing: then it is
+     * as of some moment meanwhile. */
     int (*changes)(const struct branch *b, const struct branch *since, const char *inside, struct ranges *ret,
                    struct vmundo_error *err);
 
@@ -209,6 +222,7 @@ int storage_locate(const struct branch *b, const char *inside, char **ret_path, 
                    struct vmundo_error *err);
 int storage_remove(const struct branch *b, struct vmundo_error *err);
 int storage_inspect(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
+int storage_untouched(const struct branch *b, bool *ret, struct vmundo_error *err);
 int storage_glance(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
 int storage_extend(const struct branch *b, uint64_t want, struct vmundo_error *err);
 int storage_changed(const struct branch *b, bool *ret, char **ret_what, struct vmundo_error *err);

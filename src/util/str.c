@@ -71,6 +71,48 @@ int strv_addf(struct strv *v, struct vmundo_error *err, const char *fmt, ...)
     return strv_take(v, n < 0 ? NULL : s, err);
 }
 
+/* The next word at *at, which is moved behind it; *ret NULL: there is none. */
+static int next_word(const char **at, char **ret, struct vmundo_error *err)
+{
+    const char *p = *at + strspn(*at, " \t\n");
+    char *word = calloc(1, strlen(p) + 1), quote = '\0';
+    size_t n = 0;
+    *ret = NULL;
+    if (!word)
+        return error_nomem(err);
+    bool found = *p;
+    for (; *p && (quote || !strchr(" \t\n", *p)); p++) {
+        if (*p == quote)
+            quote = '\0';
+        else if (!quote && (*p == '\'' || *p == '"'))
+            quote = *p;
+        else if (*p == '\\' && quote != '\'' && p[1])
+            word[n++] = *++p;
+        else
+            word[n++] = *p;
+    }
+    *at = p;
+    if (!found || quote) {
+        free(word);
+        return quote ? error_set(err, VMUNDO_USAGE, "a closing %c is missing", quote) : 0;
+    }
+    *ret = word;
+    return 0;
+}
+
+int str_split_words(const char *text, struct strv *ret, struct vmundo_error *err)
+{
+    for (const char *at = text;;) {
+        char *word;
+        if (next_word(&at, &word, err) < 0)
+            return error_wrap(err, "%s", text);
+        if (!word)
+            return 0;
+        if (strv_take(ret, word, err) < 0)
+            return -1;
+    }
+}
+
 bool strv_has(const struct strv *v, const char *s)
 {
     for (size_t i = 0; i < v->n; i++)

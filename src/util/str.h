@@ -45,6 +45,10 @@ void strv_clear(struct strv *v);
 char **strv_steal(struct strv *v);
 void strv_free_items(char **items);
 
+/* Split a command line into words as a shell would, but nothing more than that: at blanks that are not quoted by '…',
+ * "…" or a backslash. Added to *ret. Errors: VMUNDO_USAGE a quote that is not closed. */
+int str_split_words(const char *text, struct strv *ret, struct vmundo_error *err);
+
 /* Foreign text (guest consoles, names in images, other programs' messages) for a terminal or a log: control
  * characters, DEL, C1 controls, line separators, changes of the writing direction and invalid UTF-8 become \xNN, at
  * most max bytes of input are read. The caller frees it; NULL when out of memory. */

@@ -33,10 +33,7 @@ vmundo rollback vm
 guest_has vm state known
 guest_has vm precious data
 guest_has vm noise
-case $driver in
-reflink) [ -e "$branch" ] || fail "the old branch is gone: this cannot be undone" ;;
-*) [ ! -e "$branch" ] || fail "the old branch is still there" ;;
-esac
+[ -e "$branch" ] || fail "the old branch is gone: this cannot be undone"
 unchanged
 
 step "keep"

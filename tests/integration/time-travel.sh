@@ -88,15 +88,18 @@ expect_exit 0 "rolled back, off" vmundo rollback vm off
 vmundo start vm
 is five
 
-step "the RAM of another checkpoint"
-ram_of() { find "$fs/.vmundo" -name "*.ram" -newer "$work/vm.cfg" | sort; }
-vmundo stop --force vm
-mapfile -t rams < <(ram_of)
-[ ${#rams[@]} = 2 ] || fail "RAM files: ${rams[*]}"
-mv "${rams[0]}" "$work/aside.$$" && mv "${rams[1]}" "${rams[0]}" && mv "$work/aside.$$" "${rams[1]}"
-expect_exit 4 "does not belong" vmundo rollback vm one
-[ "$(field vm state)" = off ] || fail "a refused rollback changed something"
-mv "${rams[0]}" "$work/aside.$$" && mv "${rams[1]}" "${rams[0]}" && mv "$work/aside.$$" "${rams[1]}"
+# On ext4 the RAM is in the saved state, and the disks are overlays that rest on one another.
+if [ "$fstype" != ext4 ]; then
+    step "the RAM of another checkpoint"
+    ram_of() { find "$fs/.vmundo" -name "*.ram" -newer "$work/vm.cfg" | sort; }
+    vmundo stop --force vm
+    mapfile -t rams < <(ram_of)
+    [ ${#rams[@]} = 2 ] || fail "RAM files: ${rams[*]}"
+    mv "${rams[0]}" "$work/aside.$$" && mv "${rams[1]}" "${rams[0]}" && mv "$work/aside.$$" "${rams[1]}"
+    expect_exit 4 "does not belong" vmundo rollback vm one
+    [ "$(field vm state)" = off ] || fail "a refused rollback changed something"
+    mv "${rams[0]}" "$work/aside.$$" && mv "${rams[1]}" "${rams[0]}" && mv "$work/aside.$$" "${rams[1]}"
+fi
 
 step "the origin"
 vmundo rollback vm

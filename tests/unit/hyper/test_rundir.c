@@ -65,14 +65,17 @@ static void test_record(void **state)
 {
     const struct tmpdir *t = *state;
     struct vmundo_error err = {0};
-    struct monitor_record r = {.process = {.pid = 4194304, .start = UINT64_C(0x7fffffffffffffff)}, .held = true}, got;
+    struct monitor_record r = {.process = {.pid = 4194304, .start = UINT64_C(0x7fffffffffffffff)},
+                               .held = true,
+                               .frozen = true},
+                          got;
     AUTO_CLOSE int lock = rundir_lock(t->fd, RUNDIR_MONITOR_LOCK);
     assert_int_equal(monitor_record_read(t->fd, &got, &err), -1); /* empty: not written yet */
     assert_int_equal(monitor_record_write(lock, &r, &err), 0);
     assert_int_equal(monitor_record_read(t->fd, &got, &err), 0);
     assert_int_equal(got.process.pid, 4194304);
     assert_true(got.process.start == r.process.start);
-    assert_true(got.held);
+    assert_true(got.held && got.frozen);
     assert_false(got.paused);
     /* A shorter one leaves nothing of the longer one behind. */
     r = (struct monitor_record){.process = {.pid = 1, .start = 2}, .paused = true};

@@ -159,6 +159,36 @@ static void test_escape_of_every_three_bytes(void **state)
     }
 }
 
+/* text split, the words in brackets */
+static void assert_words(const char *text, const char *want)
+{
+    AUTO_STRV struct strv v = {0};
+    char got[256] = "";
+    assert_int_equal(str_split_words(text, &v, NULL), 0);
+    for (size_t i = 0; i < v.n; i++) {
+        size_t n = strlen(got);
+        snprintf(got + n, sizeof(got) - n, "[%s]", v.items[i]);
+    }
+    assert_string_equal(got, want);
+}
+
+static void test_split_words(void **state)
+{
+    (void)state;
+    struct vmundo_error err = {0};
+    AUTO_STRV struct strv v = {0};
+    assert_words("", "");
+    assert_words(" \t\n ", "");
+    assert_words("/bin/a  b\tc ", "[/bin/a][b][c]");
+    assert_words("a 'b  c' \"d e\"f g'h'\"i\"", "[a][b  c][d ef][ghi]");
+    assert_words("'' \"\" x", "[][][x]");
+    assert_words("a\\ b \\' '\\' \"\\\"\" \\\\ c\\", "[a b]['][\\][\"][\\][c\\]");
+    assert_words("$HOME;`ls`|*>x", "[$HOME;`ls`|*>x]");
+    assert_int_equal(str_split_words("a 'b", &v, &err), -1);
+    assert_int_equal(err.code, VMUNDO_USAGE);
+    assert_non_null(strstr(err.msg, "closing '"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +198,7 @@ int main(void)
         cmocka_unit_test(test_vector_grows_and_ends_in_null),
         cmocka_unit_test(test_vector_refuses_null),
         cmocka_unit_test(test_vector_steal_and_clear),
+        cmocka_unit_test(test_split_words),
         cmocka_unit_test(test_escape),
         cmocka_unit_test(test_escape_reads_no_further_than_max),
         cmocka_unit_test(test_escape_of_every_three_bytes),

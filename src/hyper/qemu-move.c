@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * qemu-move.c: disks that go on in other images while the guest lives. QEMU opens the overlays (blockdev-add), and then
+ * puts each on top of what its disk is on (blockdev-snapshot), all of them in one transaction: that flushes what lies
+ * below, which QEMU does not write to any more, and is done or not done.
+ *
+ * Whether it is done is asked of QEMU: the name of the block node on top of a disk is made from the path of its image.
+ */
+#include "hyper/qemu.h"
+#include "hyper/rundir.h"
+
+#define TIMEOUT_MS 10000u
+#define MAX_NODE 32 /* a node's name with its NUL; QEMU's limit */
+
+/* ---- names ------------------------------------------------------------------------------------------------------ */
+
+/* FNV-1a (draft-eastlake-fnv). */
+static void node_name(const struct hyper_move *m, char name[MAX_NODE])
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (const char *p = m->path; *p; p++)
+        hash = (hash ^ (unsigned char)*p) * 0x100000001b3u;
+    snprintf(name, MAX_NODE, "%.14s-%016llx", m->vdev, (unsigned long long)hash);
+}
+
+/* Is a device of query-block ("/machine/peripheral/disk-xvda/virtio-backend") the disk vdev? */
+static bool is_device_of(const char *qdev, const char *vdev)
+{
+    const char *name = qdev ? strstr(qdev, "/disk-") : NULL;
+    size_t n = strlen(vdev);
+    name = name ? name + strlen("/disk-") : qdev && str_has_prefix(qdev, "disk-") ? qdev + strlen("disk-") : NULL;
+    return name && !strncmp(name, vdev, n) && (!name[n] || name[n] == '/');
+}
+
+/* The node and the image that a disk is on, borrowed from blocks (the answer to query-block). */
+static int find_node(const json_t *blocks, const char *vdev, const char **ret_node, const char **ret_file,
+                     struct vmundo_error *err)
+{
+    for (size_t i = 0; i < json_array_size(blocks); i++) {
+        const json_t *block = json_array_get(blocks, i), *in = json_object_get(block, "inserted");
+        if (!is_device_of(json_string_value(json_object_get(block, "qdev")), vdev))
+            continue;
+        *ret_node = json_string_value(json_object_get(in, "node-name"));
+        *ret_file = json_string_value(json_object_get(in, "file"));
+        if (*ret_node && *ret_file)
+            return 0;
+    }
+    return error_set(err, VMUNDO_FAILED, "QEMU has no disk %s", vdev);
+}
+
+/* ---- where they are --------------------------------------------------------------------------------------------- */
+
+static int is_on(const json_t *blocks, const struct hyper_move *m, const char **ret_node, bool *ret,
+                 struct vmundo_error *err)
+{
+    char name[MAX_NODE];
+    const char *file = NULL;
+    if (find_node(blocks, m->vdev, ret_node, &file, err) < 0)
+        return -1;
+    node_name(m, name);
+    *ret = str_eq(*ret_node, name) || str_eq(file, m->path);
+    return 0;
+}
+
+/* Close images that were opened and are on no disk. */
+static void close_nodes(struct qmp *q, const struct hyper_move *moves, size_t n)
+{
+    for (size_t k = 0; k < n; k++) {
+        char name[MAX_NODE];
+        node_name(&moves[k], name);
+        qmp_call(q, "blockdev-del", json_pack("{s:s}", "node-name", name), NULL, NULL);
+    }
+}
+
+static int connect_live(const struct instance *i, int *ret_dirfd, struct qmp *q, struct vmundo_error *err)
+{
+    return qemu_open_live_dir(i, ret_dirfd, err) < 0 ? -1 : qemu_qmp(*ret_dirfd, TIMEOUT_MS, q, err);
+}
+
+int qemu_moved(const struct instance *i, const struct hyper_move *moves, size_t n, bool *ret, struct vmundo_error *err)
+{
+    AUTO_CLOSE int dirfd = -1;
+    AUTO_QMP struct qmp q = QMP_INIT;
+    AUTO_JSON json_t *blocks = NULL;
+    bool all = n > 0;
+    if (connect_live(i, &dirfd, &q, err) < 0 || qmp_call(&q, "query-block", NULL, &blocks, err) < 0)
+        return -1;
+    for (size_t k = 0; k < n && all; k++) {
+        const char *node;
+        if (is_on(blocks, &moves[k], &node, &all, err) < 0)
+            return -1;
+    }
+    if (!all)
+        close_nodes(&q, moves, n);
+    *ret = all;
+    return 0;
+}
+
+/* ---- moving ----------------------------------------------------------------------------------------------------- */
+
+/* What QEMU does with discards of this disk, as it was started. */
+static const char *discard_of(const json_t *spec, const char *vdev, json_t **ret_owner)
+{
+    const json_t *argv = json_object_get(spec, "argv");
+    for (size_t i = 0; i + 1 < json_array_size(argv); i++) {
+        const char *value = json_string_value(json_array_get(argv, i + 1));
+        if (!value || !str_eq(json_string_value(json_array_get(argv, i)), "-blockdev"))
+            continue;
+        AUTO_JSON json_t *o = json_loads(value, 0, NULL);
+        if (!str_eq(json_string_value(json_object_get(o, "node-name")), vdev))
+            continue;
+        *ret_owner = json_incref(json_object_get(o, "discard"));
+        return json_string_value(*ret_owner);
+    }
+    return NULL;
+}
+
+static int open_node(struct qmp *q, const json_t *spec, const struct hyper_move *m, struct vmundo_error *err)
+{
+    AUTO_JSON json_t *owner = NULL;
+    const char *discard = discard_of(spec, m->vdev, &owner);
+    char name[MAX_NODE];
+    node_name(m, name);
+    json_t *o = json_pack("{s:s, s:s, s:n, s:s, s:{s:s, s:s, s:s}}", "node-name", name, "driver", m->format, "backing",
+                          "discard", discard ? discard : "ignore", "file", "driver", "file", "filename", m->path,
+                          "discard", discard ? discard : "ignore");
+    return o ? qmp_call(q, "blockdev-add", o, NULL, err) : error_nomem(err);
+}
+
+static int add_action(json_t *actions, const char *node, const struct hyper_move *m, struct vmundo_error *err)
+{
+    char name[MAX_NODE];
+    node_name(m, name);
+    json_t *o = json_pack("{s:s, s:{s:s, s:s}}", "type", "blockdev-snapshot", "data", "node", node, "overlay", name);
+    return json_array_append_new(actions, o) < 0 ? error_nomem(err) : 0;
+}
+
+/* Open the overlays of those that are not on them yet; actions then say what is to be done. */
+static int prepare(struct qmp *q, const json_t *spec, const struct hyper_move *moves, size_t n, json_t *actions,
+                   struct vmundo_error *err)
+{
+    AUTO_JSON json_t *blocks = NULL;
+    if (qmp_call(q, "query-block", NULL, &blocks, err) < 0)
+        return -1;
+    for (size_t k = 0; k < n; k++) {
+        const char *node;
+        bool on;
+        if (is_on(blocks, &moves[k], &node, &on, err) < 0)
+            return -1;
+        if (!on && (close_nodes(q, &moves[k], 1),
+                    open_node(q, spec, &moves[k], err) < 0 || add_action(actions, node, &moves[k], err) < 0))
+            return -1;
+    }
+    return 0;
+}
+
+static int check_still(struct qmp *q, struct vmundo_error *err)
+{
+    AUTO_FREE char *status = NULL;
+    if (qmp_status(q, &status, err) < 0)
+        return -1;
+    return str_eq(status, "running")
+               ? error_set(err, VMUNDO_CONFLICT, "the guest runs: it must be held or paused for its disks to move on")
+               : 0;
+}
+
+int qemu_move(const struct instance *i, const struct hyper_move *moves, size_t n, struct vmundo_error *err)
+{
+    AUTO_CLOSE int dirfd = -1;
+    AUTO_QMP struct qmp q = QMP_INIT;
+    AUTO_JSON json_t *spec = NULL;
+    AUTO_JSON json_t *actions = json_array();
+    if (!actions)
+        return error_nomem(err);
+    if (connect_live(i, &dirfd, &q, err) < 0 || rundir_get(dirfd, RUNDIR_SPEC, &spec, err) < 0 ||
+        check_still(&q, err) < 0)
+        return -1;
+    if (prepare(&q, spec, moves, n, actions, err) == 0 &&
+        (json_array_size(actions) == 0 ||
+         qmp_call(&q, "transaction", json_pack("{s:O}", "actions", actions), NULL, err) == 0))
+        return 0;
+    close_nodes(&q, moves, n);
+    return -1;
+}

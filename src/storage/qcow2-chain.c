@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * qcow2-chain.c: see qcow2-chain.h. First what one file rests on, then who rests on it, then removal.
+ */
+#include "storage/qcow2-chain.h"
+
+#include "storage/image.h"
+#include "storage/sidecar.h"
+#include "util/sys.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+
+/* ---- downwards -------------------------------------------------------------------------------------------------- */
+
+/* The name of an overlay of ours in a path, or NULL. */
+static const char *overlay_name(const char *path)
+{
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    const size_t n = strlen("/" SIDECAR_DIR);
+    return slash && (size_t)(slash - path) >= n && !strncmp(slash - n, "/" SIDECAR_DIR, n) && slash[1] ? slash + 1
+                                                                                                       : NULL;
+}
+
+/* What the header of a file says that it rests on; NULL: nothing, or it has no header yet. Errors: errnum ENOENT. */
+static int read_backing(int dirfd, const char *name, char **ret, struct vmundo_error *err)
+{
+    CLEANUP(image_header_clear) struct image_header h = {0};
+    AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, errno, "cannot open the overlay %s", name);
+    *ret = NULL;
+    return image_read_header(fd, "qcow2", &h, NULL) < 0 ? 0 : str_copy(h.backing, ret, err);
+}
+
+int chain_list(const char *path, const char *origin, struct strv *ret, struct vmundo_error *err)
+{
+    AUTO_CLOSE int dirfd = -1;
+    AUTO_STRV struct strv all = {0};
+    AUTO_FREE char *next = NULL;
+    const char *name;
+    if (sidecar_open(path, false, &dirfd, &name, err) < 0 || str_copy(path, &next, err) < 0)
+        return -1;
+    while (!str_eq(next, origin)) {
+        AUTO_FREE char *this = TAKE(next);
+        if (!(name = overlay_name(this)) || all.n > CHAIN_MAX)
+            return error_set(err, VMUNDO_FAILED, "%s does not rest on %s", path, origin);
+        if (strv_add(&all, this, err) < 0 || read_backing(dirfd, name, &next, err) < 0)
+            return -1;
+        if (!next)
+            return error_set(err, VMUNDO_FAILED, "%s does not say what it rests on: it is damaged", this);
+    }
+    *ret = all;
+    all = (struct strv){0};
+    return 0;
+}
+
+/* ---- upwards ---------------------------------------------------------------------------------------------------- */
+
+static void cleanup_closedir(DIR **d)
+{
+    if (*d)
+        closedir(*d);
+}
+
+/* Those that are just being made count. */
+static bool is_overlay(const char *name)
+{
+    return str_has_suffix(name, ".qcow2") || str_has_suffix(name, ".qcow2" SIDECAR_PART);
+}
+
+/* Does any file but `except` rest on this one? The names of all overlays of an image begin alike, up to the "@". */
+static int is_rested_on(int dirfd, const char *name, const char *except, bool *ret, struct vmundo_error *err)
+{
+    int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP(cleanup_closedir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    const char *at = strrchr(name, '@');
+    size_t stem = at ? (size_t)(at - name) + 1 : 0;
+    if (!d)
+        return error_errno(err, errno, "cannot list the directory of %s", name);
+    *ret = false;
+    for (const struct dirent *e; !*ret && (e = readdir(d));) {
+        AUTO_FREE char *backing = NULL;
+        struct vmundo_error local = {0};
+        if (strncmp(e->d_name, name, stem) || !is_overlay(e->d_name) || str_eq(e->d_name, except))
+            continue;
+        if (read_backing(dirfd, e->d_name, &backing, &local) < 0 && local.errnum != ENOENT)
+            return error_set(err, local.code, "%s", local.msg);
+        *ret = str_eq(overlay_name(backing), name);
+    }
+    return 0;
+}
+
+/* ---- removal ---------------------------------------------------------------------------------------------------- */
+
+static int mark_gone(int dirfd, const char *name, struct vmundo_error *err)
+{
+    AUTO_FREE char *mark = str_printf(err, "%s" CHAIN_GONE, name);
+    AUTO_CLOSE int fd = mark ? openat(dirfd, mark, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600) : -1;
+    if (fd < 0 || sys_fsync_dir(dirfd) < 0)
+        return mark ? error_errno(err, errno, "cannot write down that %s is removed", name) : -1;
+    return 0;
+}
+
+static bool is_marked_gone(int dirfd, const char *name)
+{
+    AUTO_FREE char *mark = str_printf(NULL, "%s" CHAIN_GONE, name);
+    return mark && faccessat(dirfd, mark, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* name and those below it that only it keeps. */
+static int find_doomed(int dirfd, const char *name, struct strv *ret, struct vmundo_error *err)
+{
+    AUTO_FREE char *this = NULL;
+    if (str_copy(name, &this, err) < 0)
+        return -1;
+    while (this) {
+        AUTO_FREE char *backing = NULL;
+        struct vmundo_error local = {0};
+        bool others = false;
+        if (strv_add(ret, this, err) < 0)
+            return -1;
+        if (read_backing(dirfd, this, &backing, &local) < 0 && local.errnum != ENOENT)
+            return error_set(err, local.code, "%s", local.msg);
+        const char *below = overlay_name(backing);
+        if (!below || !is_marked_gone(dirfd, below))
+            return 0;
+        if (is_rested_on(dirfd, below, this, &others, err) < 0)
+            return -1;
+        free(this);
+        this = NULL;
+        if (!others && str_copy(below, &this, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The file before its mark: while one of them is there, it is known what is to be done. */
+static int unlink_all(int dirfd, const char *name, struct vmundo_error *err)
+{
+    static const char *const suffixes[] = {SIDECAR_PART, "", CHAIN_GONE};
+    for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
+        AUTO_FREE char *file = str_printf(err, "%s%s", name, suffixes[i]);
+        if (!file)
+            return -1;
+        if (unlinkat(dirfd, file, 0) < 0 && errno != ENOENT)
+            return error_errno(err, errno, "cannot remove %s", file);
+    }
+    return 0;
+}
+
+/* The lowest first: it can only be found through those above. */
+static int remove_chain(int dirfd, const char *name, struct vmundo_error *err)
+{
+    AUTO_STRV struct strv doomed = {0};
+    if (find_doomed(dirfd, name, &doomed, err) < 0)
+        return -1;
+    for (size_t i = doomed.n; i > 0; i--)
+        if (unlink_all(dirfd, doomed.items[i - 1], err) < 0)
+            return -1;
+    return sys_fsync_dir(dirfd) < 0 ? error_errno(err, errno, "cannot make the removal of %s durable", name) : 0;
+}
+
+int chain_remove(const struct branch *b, struct vmundo_error *err)
+{
+    AUTO_CLOSE int dirfd = -1;
+    const char *name;
+    bool others = false;
+    struct vmundo_error local = {0};
+    if (sidecar_open(b->path, false, &dirfd, &name, &local) < 0)
+        return local.errnum == ENOENT ? 0 : error_set(err, local.code, "%s", local.msg);
+    if (is_rested_on(dirfd, name, NULL, &others, err) < 0)
+        return -1;
+    if (others)
+        return mark_gone(dirfd, name, err);
+    if (remove_chain(dirfd, name, err) < 0)
+        return -1;
+    sidecar_tidy(b->path);
+    return 0;
+}
