@@ -27,10 +27,12 @@ int qemu_load(const struct instance *i, struct vmundo_error *err)
     if (!i->saved)
         return error_set(err, VMUNDO_USAGE, "there is no saved state to load");
     if (qemu_open_live_dir(i, &dirfd, err) < 0 || saved_open(i->saved, &fd, &s, err) < 0 ||
-        qemu_started_machine(dirfd, &machine, NULL, err) < 0 || saved_check(&s, i->saved_of, &machine, i->ram, err) < 0 ||
-        qemu_qmp(dirfd, TIMEOUT_MS, &q, err) < 0)
+        qemu_started_machine(dirfd, &machine, NULL, err) < 0 ||
+        saved_check(&s, i->saved_of, &machine, i->ram, err) < 0 || qemu_qmp(dirfd, TIMEOUT_MS, &q, err) < 0)
         return -1;
-    return qmp_load(&q, fd, s.qemu, s.has_ram, err);
+    if (s.has_ram)
+        return error_set(err, VMUNDO_CONFLICT, "the saved state holds its RAM, and a reserve has it in a file");
+    return qmp_load(&q, fd, s.qemu, err);
 }
 
 /* ---- making way -----------------------------------------------------------------------------------------------------

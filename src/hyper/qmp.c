@@ -155,6 +155,17 @@ static bool take_event(struct qmp *q, const json_t *o)
     return name;
 }
 
+static int read_version(struct qmp *q, const json_t *v, struct vmundo_error *err)
+{
+    uint64_t major, minor, micro;
+    if (json_get_u64(v, "major", &major, err) < 0 || json_get_u64(v, "minor", &minor, err) < 0 ||
+        json_get_u64(v, "micro", &micro, err) < 0)
+        return -1;
+    snprintf(q->version, sizeof(q->version), "%hu.%hu.%hu", (unsigned short)major, (unsigned short)minor,
+             (unsigned short)micro);
+    return 0;
+}
+
 int qmp_start(struct qmp *q, struct vmundo_error *err)
 {
     AUTO_JSON json_t *greeting = NULL;
@@ -165,6 +176,7 @@ int qmp_start(struct qmp *q, struct vmundo_error *err)
         return fail(ETIMEDOUT, "QEMU does not answer on its QMP socket", err);
     if (!json_object_get(greeting, "QMP"))
         return fail(EPROTO, "QEMU sent something that is not a QMP greeting", err);
+    read_version(q, json_object_get(json_object_get(json_object_get(greeting, "QMP"), "version"), "qemu"), NULL);
     return qmp_do(q, "qmp_capabilities", err);
 }
 
@@ -257,15 +269,11 @@ int qmp_cont(struct qmp *q, struct vmundo_error *err)
 int qmp_version(struct qmp *q, char **ret, struct vmundo_error *err)
 {
     AUTO_JSON json_t *o = NULL;
-    uint64_t major, minor, micro;
-    if (qmp_call(q, "query-version", NULL, &o, err) < 0)
+    if (!*q->version && qmp_call(q, "query-version", NULL, &o, err) < 0)
         return -1;
-    const json_t *v = json_object_get(o, "qemu");
-    if (json_get_u64(v, "major", &major, err) < 0 || json_get_u64(v, "minor", &minor, err) < 0 ||
-        json_get_u64(v, "micro", &micro, err) < 0)
+    if (o && read_version(q, json_object_get(o, "qemu"), err) < 0)
         return error_wrap(err, "QEMU does not tell its version");
-    *ret = str_printf(err, "%u.%u.%u", (unsigned)major, (unsigned)minor, (unsigned)micro);
-    return *ret ? 0 : -1;
+    return str_copy(q->version, ret, err);
 }
 
 /* The last number is that of a stable release, which keeps the format. */
@@ -289,7 +297,7 @@ static int await_loaded(struct qmp *q, struct vmundo_error *err)
     }
 }
 
-int qmp_load(struct qmp *q, int fd, const char *saved_by, bool with_ram, struct vmundo_error *err)
+int qmp_load(struct qmp *q, int fd, const char *saved_by, struct vmundo_error *err)
 {
     AUTO_FREE char *version = NULL;
     if (qmp_version(q, &version, err) < 0)
@@ -298,7 +306,7 @@ int qmp_load(struct qmp *q, int fd, const char *saved_by, bool with_ram, struct 
         return error_set(err, VMUNDO_CONFLICT,
                          "the guest was saved by QEMU %s, and this is QEMU %s, which may not load it rightly", saved_by,
                          version);
-    if (qmp_ignore_shared(q, !with_ram, err) < 0 || qmp_give_fd(q, fd, "saved", err) < 0 ||
+    if (qmp_give_fd(q, fd, "saved", err) < 0 ||
         qmp_call(q, "migrate-incoming", json_pack("{s:s}", "uri", "fd:saved"), NULL, err) < 0)
         return -1;
     return await_loaded(q, err);

@@ -22,7 +22,8 @@ struct qmp {
     void *data;
     char *buf; /* received, not yet parsed */
     size_t len, cap;
-    json_int_t id; /* of the last command */
+    json_int_t id;    /* of the last command */
+    char version[24]; /* of QEMU, as its greeting says; "" if it does not */
 };
 #define QMP_INIT                                                                                                       \
     {                                                                                                                  \
@@ -57,9 +58,9 @@ int qmp_give_fd(struct qmp *q, int fd, const char *name, struct vmundo_error *er
 int qmp_ignore_shared(struct qmp *q, bool ignore, struct vmundo_error *err);
 
 /* Load a guest that QEMU `saved_by` ("7.2.22") has saved to fd, which stands where the stream begins, into one that
- * waits for it (-incoming defer); it is paused then. with_ram: the stream holds the RAM, too. Errors: VMUNDO_CONFLICT
+ * waits for it (-incoming defer); it is paused then. qmp_ignore_shared has been said. Errors: VMUNDO_CONFLICT
  * this QEMU is of another version. */
-int qmp_load(struct qmp *q, int fd, const char *saved_by, bool with_ram, struct vmundo_error *err);
+int qmp_load(struct qmp *q, int fd, const char *saved_by, struct vmundo_error *err);
 
 /* query-status: "running", "paused", "prelaunch", "shutdown", "guest-panicked" … *ret is the caller's. */
 int qmp_status(struct qmp *q, char **ret, struct vmundo_error *err);

@@ -142,8 +142,8 @@ static int connect_events(struct monitor *m, unsigned timeout_ms, struct vmundo_
 /* Instead of booting. */
 static int load_saved(struct monitor *m, struct vmundo_error *err)
 {
-    int r = qmp_load(&m->qmp, MONITOR_FD_SAVED, spec_string(m, "saved", ""), json_opt_bool(m->spec, "saved_ram", false),
-                     err);
+    int r = qmp_ignore_shared(&m->qmp, !json_opt_bool(m->spec, "saved_ram", false), err);
+    r = r < 0 ? r : qmp_load(&m->qmp, MONITOR_FD_SAVED, spec_string(m, "saved", ""), err);
     close(MONITOR_FD_SAVED);
     return r;
 }
@@ -185,6 +185,9 @@ static int bring_up(struct monitor *m, struct vmundo_error *err)
     if (json_get_u64(m->spec, "timeout_ms", &timeout, err) < 0 || control_open(m, err) < 0 || spawn(m, err) < 0)
         return -1;
     if (connect_events(m, (unsigned)timeout, err) < 0)
+        return explain(m, err);
+    /* A reserve is told now what need not be said when time counts. */
+    if (m->reserve_for && qmp_ignore_shared(&m->qmp, true, err) < 0)
         return explain(m, err);
     if (json_object_get(m->spec, "saved") && load_saved(m, err) < 0)
         return err->code == VMUNDO_CONFLICT ? -1 : explain_load(m, err);

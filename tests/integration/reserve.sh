@@ -120,7 +120,7 @@ done
 
 step "killed while it is used: old or new, and whole"
 old=0 new=0
-for point in fsetxattr:1 sendmsg:5 sendmsg:9 fsync:3; do
+for point in fsetxattr:1 sendmsg:3 sendmsg:6 fsync:3; do
     wait_until 20 has_reserve
     now later
     { timeout 60 strace -qq -e signal=none -e "inject=${point%:*}:signal=KILL:when=${point#*:}" -o /dev/null \

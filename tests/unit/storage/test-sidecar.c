@@ -321,6 +321,32 @@ static void test_overlays(void **state)
     assert_failed(storage_keep_check(&b, &err), &err, VMUNDO_CONFLICT, "overlay of domain other.1 is");
 }
 
+/* ---- RAM -------------------------------------------------------------------------------------------------------- */
+
+/* One file by two names: it keeps its mark, and lives as long as one of them. */
+static void test_shared_ram(void **state)
+{
+    const struct tmpdir *t = *state;
+    AUTO_FREE char *one = path_in(t, ".vmundo/one.ram"), *two = path_in(t, ".vmundo/two.ram");
+    static const struct mark owner = {STORE, "web", 7}, other = {STORE, "fork", 1};
+    struct vmundo_error err = {0};
+    struct stat a, b;
+    assert_failed(storage_ram_share(two, one, &err), &err, VMUNDO_FAILED, "No such file");
+    err = (struct vmundo_error){0};
+    assert_ok(storage_ram_make(one, NULL, 1 << 20, &owner, true, &err), &err);
+    assert_ok(storage_ram_share(two, one, &err), &err);
+    assert_ok(storage_ram_share(two, one, &err), &err); /* again */
+    assert_int_equal(stat(one, &a), 0);
+    assert_int_equal(stat(two, &b), 0);
+    assert_true(a.st_ino == b.st_ino && a.st_nlink == 2);
+    assert_ok(storage_ram_remove(one, &err), &err);
+    assert_ok(storage_ram_check(two, &owner, &err), &err);
+    assert_failed(storage_ram_check(two, &other, &err), &err, VMUNDO_CONFLICT, "does not belong");
+    err = (struct vmundo_error){0};
+    assert_ok(storage_ram_remove(two, &err), &err);
+    assert_true(stat(two, &b) < 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +364,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_link_in_the_way, tmpdir_setup, tmpdir_teardown),
         cmocka_unit_test_setup_teardown(test_origin_gone, tmpdir_setup, tmpdir_teardown),
         cmocka_unit_test_setup_teardown(test_overlays, tmpdir_setup, tmpdir_teardown),
+        cmocka_unit_test_setup_teardown(test_shared_ram, tmpdir_setup, tmpdir_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
