@@ -34,7 +34,7 @@ static void flush(const char *path)
 
 /* A clone begins by flushing what it is made of: what is written by now need not be written in the pause. The guest
  * goes on writing meanwhile, and so it is done again until there is little left to do. */
-static void flush_all(const struct record *r, bool with_ram)
+void snapshot_flush(const struct record *r, bool with_ram)
 {
     for (int round = 0; round < FLUSH_ROUNDS; round++) {
         uint64_t begun = now_us();
@@ -115,7 +115,7 @@ static int take_running(struct operation *op, const struct instance *i, struct v
     unsigned ms = op->pause_ms ? op->pause_ms : all_ram ? PAUSE_RAM_MS : PAUSE_MS;
     bool held = false;
     int fd = -1;
-    flush_all(op->before, i->ram && op->made.record.ram);
+    snapshot_flush(op->before, i->ram && op->made.record.ram);
     context_stage(op->v, op->name, stage_name(STAGE_PAUSE));
     uint64_t begun = now_us();
     if (hyper_hold(i, ms, op->made.saved != NULL, &fd, err) < 0)
