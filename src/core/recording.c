@@ -7,7 +7,7 @@
 #include "core/recorder.h"
 
 #include "core/instance.h"
-#include "core/plan.h"
+#include "core/snapshot.h"
 #include "core/verbs.h"
 #include "util/cleanup.h"
 #include "util/sys.h"
@@ -246,10 +246,15 @@ static int make_room(struct recording *k, const struct store_rows *rows, char *w
     return k->why_not ? 0 : 1;
 }
 
+static bool has_ram(const struct record *r, const struct record *as)
+{
+    return !as->disks_only && r->ram && access(r->ram, F_OK) == 0;
+}
+
 static int take(struct recording *k, struct operation *op, const struct record *as, struct vmundo_error *err)
 {
     CLEANUP(store_rows_clear) struct store_rows rows = {0};
-    bool with_ram = !as->disks_only && op->before->ram && access(op->before->ram, F_OK) == 0;
+    bool with_ram = has_ram(op->before, as);
     struct vmundo_error e = {0};
     if (store_rows(op->v, op->name, &rows, err) < 0)
         return -1;
@@ -273,6 +278,14 @@ static int take(struct recording *k, struct operation *op, const struct record *
     return 0;
 }
 
+/* It takes the longest, and whoever wants to work on the domain meanwhile need not wait for it. */
+static void flush_before(struct vmundo *v, const char *name, const struct record *as)
+{
+    CLEANUP(record_clear) struct record r = {0};
+    if (!v->dry_run && store_get_record(v, name, &r, NULL) == 0 && r.running)
+        snapshot_flush(&r, has_ram(&r, as ? as : &r));
+}
+
 int recording_take(struct recording *k, struct vmundo *v, const char *name, const struct record *as,
                    struct vmundo_error *err)
 {
@@ -282,6 +295,7 @@ int recording_take(struct recording *k, struct vmundo *v, const char *name, cons
     k->paused_us = 0;
     free(k->why_not);
     k->why_not = NULL;
+    flush_before(v, name, as);
     if (verbs_begin(&op, v, STORE_RECORDING, name, err) < 0)
         return -1;
     as = as ? as : op.before;

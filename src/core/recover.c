@@ -95,11 +95,15 @@ static int catch_up(struct vmundo *v, struct record *r, struct vmundo_error *err
     CLEANUP(store_rows_clear) struct store_rows rows = {0};
     if (store_rows(v, r->name, &rows, err) < 0)
         return -1;
-    for (size_t i = 0; i < rows.n; i++)
+    bool there = false;
+    for (size_t i = 0; i < rows.n; i++) {
         if (rows.items[i].id > r->counter) {
             r->counter = rows.items[i].id;
             r->base = rows.items[i].recorded ? rows.items[i].id : r->base;
         }
+        there = there || rows.items[i].id == r->base;
+    }
+    r->base = there ? r->base : 0; /* it was recorded, and went */
     return 0;
 }
 

@@ -41,7 +41,7 @@ static void flush(const char *path)
 
 /* A clone begins by flushing what it is made of: what is written by now need not be written in the pause. The guest
  * goes on writing meanwhile, and so it is done again until there is little left to do. */
-static void flush_all(const struct record *r, bool with_ram)
+void snapshot_flush(const struct record *r, bool with_ram)
 {
     for (int round = 0; round < FLUSH_ROUNDS; round++) {
         uint64_t begun = now_us();
@@ -227,12 +227,12 @@ static int take_running(struct operation *op, const struct instance *i, struct v
     unsigned frozen_ms = ms < MAX_FROZEN_MS - UNFREEZE_MS ? ms + UNFREEZE_MS : MAX_FROZEN_MS;
     struct quiesce q = QUIESCE_INIT;
     bool quiesced = quiesce_is_wanted(&op->quiesce);
-    flush_all(op->before, i->ram && op->made.record.ram);
+    snapshot_flush(op->before, i->ram && op->made.record.ram);
     if (quiesced) {
         context_stage(op->v, op->name, stage_name(STAGE_QUIESCE));
         if (quiesce_begin(i, &op->quiesce, frozen_ms, &q, err) < 0)
             return -1;
-        flush_all(op->before, i->ram && op->made.record.ram);
+        snapshot_flush(op->before, i->ram && op->made.record.ram);
     }
     int r = take_held(op, i, ms, err);
     if (quiesced) {
