@@ -2,7 +2,6 @@
 # vmundo is killed at a spread of points of run, rollback, keep and drop of a real domain with an image in a volume and a
 # volume as its disks. xl and lvm go on without it. Then `vmundo recover` must give the old state or the new one whole, the
 # origins as one of the two has them, with nothing else left, and a second recover must find nothing to do.
-# by hand: it takes many minutes, and has not yet passed as a whole
 # limit: 1500
 POINTS=${POINTS:-2}
 new_vg xkilled 600
