@@ -257,6 +257,8 @@ int checkpoint_plan_fork(const struct vmundo *v, const struct checkpoint *from, 
     r->created_ms = ret->created_ms;
     r->base = r->instance = r->reserve = r->reserve_instance = 0;
     r->keep_reserve = false;
+    r->every_ms = r->keep_ms = r->keep_bytes = 0; /* it is not recorded because its parent is */
+    r->disks_only = false;
     r->running = true;
     record_forget_ram(r);
     if (str_copy("fork", &ret->label, err) < 0 || str_copy(from->consistency, &ret->consistency, err) < 0)
