@@ -156,12 +156,13 @@ static int compare_row(const void *key, const void *row)
 /* The nearest one on the way to the origin that stays, or 0. */
 static uint64_t staying(const struct store_rows *rows, const bool *goes, uint64_t id)
 {
-    for (;;) {
+    while (rows->n) {
         const struct store_row *row = bsearch(&id, rows->items, rows->n, sizeof(*rows->items), compare_row);
         if (!row || !goes[row - rows->items])
             return id;
         id = row->parent;
     }
+    return id;
 }
 
 int operation_give_up(struct operation *op, const struct store_rows *rows, const bool *goes, struct vmundo_error *err)

@@ -43,14 +43,16 @@ static void flush(const char *path)
  * goes on writing meanwhile, and so it is done again until there is little left to do. */
 void snapshot_flush(const struct record *r, bool with_ram)
 {
+    uint64_t took = UINT64_MAX;
     for (int round = 0; round < FLUSH_ROUNDS; round++) {
-        uint64_t begun = now_us();
+        uint64_t begun = now_us(), last = took;
         if (with_ram)
             flush(r->ram);
         for (size_t i = 0; i < r->n_branches; i++)
             if (r->branches[i].driver->flags & (STORAGE_SHARES_BLOCKS | STORAGE_ON_BRANCH))
                 flush(r->branches[i].path);
-        if (now_us() - begun < FLUSHED_US)
+        took = now_us() - begun;
+        if (took < FLUSHED_US || took > last / 2) /* little is left, or it does not become less */
             return;
     }
 }
