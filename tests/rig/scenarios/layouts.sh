@@ -3,7 +3,6 @@
 # writes before the rollback is gone, what it writes after it is kept, in the very place on the origin, and nothing else
 # in the origins has changed. One guest has them all: volumes themselves as disks (classic with hyphens and dots in the
 # names, striped, thin), two images in one volume, one in another, one on XFS in a thin volume, qcow2 served by QEMU.
-# by hand: it takes many minutes, and has not yet passed as a whole
 # limit: 900
 A=xlay-a.1 T=xlay-thin
 new_vg "$A" 700 700
