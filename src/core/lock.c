@@ -43,6 +43,8 @@ static int try_lock(int dirfd, const char *name, int how, int *ret_fd)
 /* What nobody has asked for ("reserve", and the recorder, which has the lock for a moment every second) makes others wait no
  * longer than this, instead of being in their way; and a reserve waits for others. */
 #define RECORDING_WAIT_MS 10000u
+#define UNKNOWN_HOLDER "another vmundo command"
+#define UNKNOWN_WAIT_MS 100u
 #define RESERVE_WAIT_MS 5000u
 #define SHARED_WAIT_MS 5000u
 
@@ -60,7 +62,7 @@ static void read_holder(int fd, char *buf, size_t size)
     buf[n > 0 ? n : 0] = '\0';
     buf[strcspn(buf, "\n")] = '\0';
     if (!buf[0])
-        snprintf(buf, size, "another vmundo command");
+        snprintf(buf, size, UNKNOWN_HOLDER);
 }
 
 static int lock_take(const struct vmundo *v, const char *name, int how, const char *what, struct lock *ret,
@@ -89,7 +91,9 @@ static int lock_take(const struct vmundo *v, const char *name, int how, const ch
 static uint64_t how_long(const char *holder, const char *verb)
 {
     if (str_has_prefix(holder, STORE_RECORDING " "))
-        return str_eq(verb, STORE_RECORDING) ? 0 : RECORDING_WAIT_MS;
+        return RECORDING_WAIT_MS;
+    if (str_eq(holder, UNKNOWN_HOLDER)) /* it has yet to write who it is */
+        return UNKNOWN_WAIT_MS;
     return str_has_prefix(holder, "reserve ") || str_eq(verb, "reserve") ? RESERVE_WAIT_MS : 0;
 }
 

@@ -52,7 +52,7 @@ void snapshot_flush(const struct record *r, bool with_ram)
             if (r->branches[i].driver->flags & (STORAGE_SHARES_BLOCKS | STORAGE_ON_BRANCH))
                 flush(r->branches[i].path);
         took = now_us() - begun;
-        if (took < FLUSHED_US || took > last / 2) /* little is left, or it does not become less */
+        if (took < FLUSHED_US || took >= last) /* little is left, or it does not become less */
             return;
     }
 }

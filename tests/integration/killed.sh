@@ -66,6 +66,14 @@ checkpoint | travel | undo | prune | fork | keepto | record)
     [ "$hypervisor" = null ] || ram=(--ram)
     ;;
 esac
+# Overlays cannot be copied: two raw images, then.
+case $operation in
+fork | record)
+    qcow2=$work/xfs/second.img
+    cp "$pristine/raw.img" "$pristine/second.img"
+    sed -i "s|format=qcow2,vdev=xvdb,access=rw,target=.*'|format=raw,vdev=xvdb,access=rw,target=$qcow2'|" "$work/vm.cfg"
+    ;;
+esac
 
 restore_origins() {
     local file

@@ -24,9 +24,10 @@ recorder_pid() {
 }
 recorded() { field vm recording | sed -n 's/.*; \([0-9]*\) checkpoints$/\1/p'; }
 has_recorded() { [ "$(recorded)" -ge "$1" ]; }
-# In the guest: what it counted last, in RAM and on the disk
-ram() { guest_say vm "cat /count"; }
-disk() { guest_say vm "cat /mnt/0/count"; }
+# In the guest: what it counted last, in RAM and on the disk. For a moment in between the file is empty.
+counted() { guest_say vm "until n=\$(cat $1); [ -n \"\$n\" ]; do usleep 20000; done; echo \$n"; }
+ram() { counted /count; }
+disk() { counted /mnt/0/count; }
 
 step "a guest that counts is recorded"
 vmundo run "$work/vm.cfg"
