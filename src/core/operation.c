@@ -410,6 +410,20 @@ static int use_reserve(struct operation *op, bool *ret_used, struct vmundo_error
     return reserve_remove(op->v, op->before, err);
 }
 
+/* Where RAM cannot be gone back to, because it is that of another machine, the disks still can. */
+static int prepare_instance(struct operation *op, const struct record *a, struct vmundo_error *err)
+{
+    AUTO_INSTANCE struct instance_ctx c = {0};
+    struct vmundo_error e = {0};
+    if (instance_prepare(op->v, a, &c, &e) == 0 && (!is_beside(op, &c) || hyper_start(&c.i, &e) == 0))
+        return 0;
+    if (a->saved && e.code == VMUNDO_CONFLICT)
+        return error_set(err, e.code, "%s; with --boot, 'vmundo %s' takes the disks of that moment only", e.msg, op->verb);
+    if (err)
+        *err = e;
+    return -1;
+}
+
 static int prepare(struct operation *op, struct vmundo_error *err)
 {
     const struct record *a = starting(op);
@@ -430,12 +444,7 @@ static int prepare(struct operation *op, struct vmundo_error *err)
             return -1;
     if (op->to && keep_to_make(op, err) < 0)
         return -1;
-    if (!a)
-        return 0;
-    AUTO_INSTANCE struct instance_ctx c = {0};
-    if (instance_prepare(op->v, a, &c, err) < 0)
-        return -1;
-    return is_beside(op, &c) ? hyper_start(&c.i, err) : 0;
+    return a ? prepare_instance(op, a, err) : 0;
 }
 
 /* PREPARE to SWITCH. */
