@@ -94,9 +94,13 @@ kept=$(origins)
 same "$(sum "$W/files-1.x/bystander")" "$bystander" "another file in the volume"
 say "run anew"
 vmundo run -q --size 32M "$W/lay.cfg"
-guest_open lay
-all_have 2048 kept
-all_write 64 more
+for d in "${disks[@]}"; do
+    vdev=${d%% *}
+    at=$(branch_of lay "$vdev")
+    case $at in *.qcow2) continue ;; esac
+    same "$(dd if="$at" bs=1k skip=2048 count=1 status=none | head -n 1)" "kept-$vdev" "the new branch of $vdev"
+    scribble "$at" 16 2
+done
 say "drop"
 vmundo drop -q lay
 same "$(origins)" "$kept" "the origins after drop"

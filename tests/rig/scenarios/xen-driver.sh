@@ -223,7 +223,7 @@ begun=$EPOCHREALTIME
 xen-tool start "$D" "$W/xd.cfg"
 took=$(awk "BEGIN {print $EPOCHREALTIME - $begun}")
 destroy
-for part in 0.02 0.1 0.2 0.35 0.5 0.7 0.9; do
+for part in 0.02 0.2 0.5 0.8; do
     fresh "$D"
     timeout -s KILL "$(awk "BEGIN {print $took * $part}")" xen-tool start "$D" "$W/xd.cfg" || true
     say "  after $part of $took s: $(state)"
