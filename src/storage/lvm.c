@@ -4,7 +4,9 @@
  * changes and is lost when that is full, so by default it is as large as it can ever need to be.
  *
  * Chunks: CHUNK is what is copied from the origin when the guest writes to a place for the first time, and what one
- * entry of the exception store stands for.
+ * entry of the exception store stands for. Measured (bench/xen, bench-chunks): first writes at random places cost about the same
+ * with 16, 64 and 256 KiB, writes in sequence twice as much with 4 KiB, and what they take up grows from 69 MiB (4 KiB) over 85
+ * and 131 to 187 MiB (256 KiB). 64 KiB is what a guest's file system tends to write at a time.
  */
 #include "storage/lvm.h"
 

@@ -3,7 +3,7 @@
 # to be made with each, and to be destroyed, and how fast a guest that has both writes to them. Only the ratios mean
 # something here. ROUNDS in the environment.
 # limit: 900
-ROUNDS=${ROUNDS:-5}
+ROUNDS=${ROUNDS:-3}
 new_vg disks 400
 lvcreate -q -y -L 128M -n files disks
 mkfs.ext4 -q /dev/disks/files
