@@ -4,7 +4,6 @@
  */
 #include "core/attendant.h"
 
-#include "build-config.h"
 #include "util/cleanup.h"
 #include "util/process.h"
 
@@ -53,14 +52,13 @@ bool attendant_owns_lock(const struct vmundo *v, const struct attendant *a, cons
 
 int attendant_spawn(const struct vmundo *v, const struct attendant *a, const char *name, struct vmundo_error *err)
 {
-    const char *dir = secure_getenv("VMUNDO_LIBEXEC_DIR");
     struct process_options o = PROCESS_OPTIONS_INIT;
     struct vmundo_error e = {0};
     AUTO_CLOSE int lock = -1;
     pid_t pid;
     if (attendant_lock(v, a, name, &lock, &e) < 0)
         return e.code == VMUNDO_CONFLICT ? 0 : error_set(err, e.code, "%s", e.msg);
-    AUTO_FREE char *program = str_printf(err, "%s/%s", dir && *dir ? dir : VMUNDO_LIBEXECDIR, a->program);
+    AUTO_FREE char *program = process_libexec(a->program, err);
     if (!program)
         return -1;
     o.new_session = true;

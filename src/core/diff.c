@@ -58,16 +58,9 @@ static int compare_disk(const struct record *r, const struct record_disk *d, con
 static int find_state(struct vmundo *v, const char *name, const char *label, struct checkpoint *c,
                       const struct record **ret, struct vmundo_error *err)
 {
-    uint64_t id = 0;
     if (!label)
         return 0;
-    if (store_find_checkpoint(v, name, label, &id, err) < 0)
-        return -1;
-    if (!id)
-        return error_set(err, VMUNDO_NOT_FOUND,
-                         "%s has no checkpoint '%.63s': 'vmundo tree %s' shows those that there are", name, label,
-                         name);
-    if (store_checkpoint(v, name, id, c, err) < 0)
+    if (store_get_checkpoint(v, name, label, c, err) < 0)
         return -1;
     *ret = &c->record;
     return 0;

@@ -259,7 +259,7 @@ static int find_state(struct operation *op, const struct vmundo_fork_options *o,
         return error_wrap(err, "%s", op->name);
     if (!o->checkpoint)
         return take_state(op, o, err);
-    return verbs_find_checkpoint(op, o->checkpoint, &op->made, err);
+    return store_get_checkpoint(op->v, op->name, o->checkpoint, &op->made, err);
 }
 
 /* PREFIX-1, PREFIX-2 and so on, but those that exist. */

@@ -10,10 +10,17 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
+/* What nobody has asked for ("reserve", and the recorder, which has the lock for a moment every second) makes others
+ * wait no longer than this, instead of being in their way; and a reserve waits for others. */
+#define RECORDING_WAIT_MS 10000u
+#define RESERVE_WAIT_MS 5000u
+/* Who shares an origin has its lock to themselves for the moment in which they let go of it. */
+#define SHARED_WAIT_MS 5000u
+#define UNKNOWN_HOLDER "another vmundo command"
+#define UNKNOWN_WAIT_MS 100u /* it has yet to write who it is */
 
 /* The file may have been removed between open and flock: then the lock is on nothing. */
 static bool still_there(int dirfd, const char *name, int fd)
@@ -39,14 +46,6 @@ static int try_lock(int dirfd, const char *name, int how, int *ret_fd)
         return r == 0;
     }
 }
-
-/* What nobody has asked for ("reserve", and the recorder, which has the lock for a moment every second) makes others wait no
- * longer than this, instead of being in their way; and a reserve waits for others. */
-#define RECORDING_WAIT_MS 10000u
-#define UNKNOWN_HOLDER "another vmundo command"
-#define UNKNOWN_WAIT_MS 100u
-#define RESERVE_WAIT_MS 5000u
-#define SHARED_WAIT_MS 5000u
 
 static void write_holder(int fd, const char *what)
 {
@@ -92,7 +91,7 @@ static uint64_t how_long(const char *holder, const char *verb)
 {
     if (str_has_prefix(holder, STORE_RECORDING " "))
         return RECORDING_WAIT_MS;
-    if (str_eq(holder, UNKNOWN_HOLDER)) /* it has yet to write who it is */
+    if (str_eq(holder, UNKNOWN_HOLDER))
         return UNKNOWN_WAIT_MS;
     return str_has_prefix(holder, "reserve ") || str_eq(verb, "reserve") ? RESERVE_WAIT_MS : 0;
 }
@@ -127,7 +126,6 @@ int lock_origin(const struct vmundo *v, const char *origin, bool exclusive, stru
     char name[40], holder[160];
     snprintf(name, sizeof(name), ".origin-%016llx", (unsigned long long)hash_path(origin));
     int r = 0;
-    /* Somebody who shares it has it to themselves for the moment in which they let go of it. */
     for (uint64_t deadline = sys_monotonic_ms() + SHARED_WAIT_MS;; usleep(500)) {
         r = lock_take(v, name, exclusive ? LOCK_EX : LOCK_SH, exclusive ? "keep" : "run", ret, holder, sizeof(holder),
                       err);

@@ -4,7 +4,6 @@
  */
 #include "core/quiesce.h"
 
-#include "build-config.h"
 #include "util/cleanup.h"
 #include "util/json.h"
 #include "util/process.h"
@@ -60,8 +59,7 @@ int quiesce_parse(bool freeze, const char *before, const char *after, unsigned t
 
 static int hook_argv(const struct quiesce_wish *w, unsigned keep_ms, struct strv *ret, struct vmundo_error *err)
 {
-    const char *dir = secure_getenv("VMUNDO_LIBEXEC_DIR");
-    if (strv_addf(ret, err, "%s/vmundo-hook", dir && *dir ? dir : VMUNDO_LIBEXECDIR) < 0 ||
+    if (strv_take(ret, process_libexec("vmundo-hook", err), err) < 0 ||
         strv_addf(ret, err, "%u", w->timeout_ms) < 0 || strv_addf(ret, err, "%u", keep_ms) < 0 ||
         strv_addf(ret, err, "%zu", w->before.n) < 0)
         return -1;

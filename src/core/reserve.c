@@ -4,7 +4,6 @@
  */
 #include "core/reserve.h"
 
-#include "build-config.h"
 #include "core/instance.h"
 #include "core/plan.h"
 #include "core/verbs.h"
@@ -119,12 +118,22 @@ int reserve_use(struct operation *op, struct vmundo_error *err)
 /* ---- when there is one ----------------------------------------------------------------------------------------------
  */
 
-static const struct checkpoint *find_with_ram(const struct checkpoints *all)
+/* The newest with its RAM in a file; ret->id stays 0: there is none. */
+static int find_with_ram(struct operation *op, struct checkpoint *ret, struct vmundo_error *err)
 {
-    for (size_t i = all->n; i > 0; i--)
-        if (all->items[i - 1].saved && all->items[i - 1].record.ram)
-            return &all->items[i - 1];
-    return NULL;
+    CLEANUP(store_rows_clear) struct store_rows rows = {0};
+    if (store_rows(op->v, op->name, &rows, err) < 0)
+        return -1;
+    for (size_t i = rows.n; i > 0; i--) {
+        if (!rows.items[i - 1].ram)
+            continue;
+        if (store_checkpoint(op->v, op->name, rows.items[i - 1].id, ret, err) < 0)
+            return -1;
+        if (ret->record.ram)
+            return 0;
+        checkpoint_clear(ret);
+    }
+    return 0;
 }
 
 static bool can_have(const struct record *r)
@@ -153,14 +162,14 @@ static bool plan_change(struct operation *op, bool running)
 
 int reserve_tend(struct operation *op, bool *ret_changed, struct vmundo_error *err)
 {
-    AUTO_CHECKPOINTS struct checkpoints all = {0};
+    AUTO_CHECKPOINT struct checkpoint like = {0};
     bool running = false, changed = false;
     if (!op->before->keep_reserve && !op->before->reserve)
         return 0;
-    if (verbs_copy_before(op, err) < 0 || store_checkpoints(op->v, op->name, &all, err) < 0 ||
+    if (verbs_copy_before(op, err) < 0 || find_with_ram(op, &like, err) < 0 ||
         verbs_is_running(op, &running, err) < 0)
         return -1;
-    op->like = find_with_ram(&all);
+    op->like = like.id ? &like : NULL;
     changed = plan_change(op, running);
     int r = changed ? operation_execute(op, err) : 0;
     op->like = NULL;
@@ -177,8 +186,7 @@ int vmundo_reserve(struct vmundo *v, const char *name, struct vmundo_error *err)
 
 void reserve_spawn(const struct vmundo *v, const struct record *r)
 {
-    const char *dir = secure_getenv("VMUNDO_LIBEXEC_DIR");
-    AUTO_FREE char *program = str_printf(NULL, "%s/vmundo-reserve", dir && *dir ? dir : VMUNDO_LIBEXECDIR);
+    AUTO_FREE char *program = process_libexec("vmundo-reserve", NULL);
     struct process_options o = PROCESS_OPTIONS_INIT;
     struct vmundo_error e = {0};
     pid_t pid;

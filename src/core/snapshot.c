@@ -132,8 +132,10 @@ int snapshot_has_moved(struct operation *op, bool *ret, struct vmundo_error *err
     CLEANUP(hyper_status_clear) struct hyper_status s = {0};
     CLEANUP(moves_clear) struct moves m = {0};
     *ret = false;
-    if (!op->before || !op->after || find_moves(op, &m, err) < 0)
-        return op->before && op->after ? -1 : 0;
+    if (!op->before || !op->after)
+        return 0;
+    if (find_moves(op, &m, err) < 0)
+        return -1;
     if (!m.n)
         return 0;
     if (op->before->running && (instance_open(op->v, op->before, &c, err) < 0 || hyper_state(&c.i, &s, err) < 0))

@@ -503,6 +503,21 @@ int store_find_checkpoint(struct vmundo *v, const char *domain, const char *labe
     return 0;
 }
 
+int store_no_checkpoint(const char *domain, const char *label, struct vmundo_error *err)
+{
+    return error_set(err, VMUNDO_NOT_FOUND, "%s has no checkpoint '%.63s': 'vmundo tree %s' shows those that there are",
+                     domain, label, domain);
+}
+
+int store_get_checkpoint(struct vmundo *v, const char *domain, const char *label, struct checkpoint *ret,
+                         struct vmundo_error *err)
+{
+    uint64_t id = 0;
+    if (store_find_checkpoint(v, domain, label, &id, err) < 0)
+        return -1;
+    return id ? store_checkpoint(v, domain, id, ret, err) : store_no_checkpoint(domain, label, err);
+}
+
 void store_rows_clear(struct store_rows *rows)
 {
     for (size_t i = 0; i < rows->n; i++) {

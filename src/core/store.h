@@ -111,6 +111,11 @@ void store_rows_clear(struct store_rows *rows);
 /* One of them. Errors: VMUNDO_NOT_FOUND. */
 int store_checkpoint(struct vmundo *v, const char *domain, uint64_t id, struct checkpoint *ret,
                      struct vmundo_error *err);
+/* The one with that label. Errors: VMUNDO_NOT_FOUND. */
+int store_get_checkpoint(struct vmundo *v, const char *domain, const char *label, struct checkpoint *ret,
+                         struct vmundo_error *err);
+/* That error. Returns -1. */
+int store_no_checkpoint(const char *domain, const char *label, struct vmundo_error *err);
 /* The id of the one with that label, or with label NULL of what a rollback left behind; *ret 0: there is none. */
 int store_find_checkpoint(struct vmundo *v, const char *domain, const char *label, uint64_t *ret,
                           struct vmundo_error *err);

@@ -19,21 +19,6 @@
 /* ---- what there is --------------------------------------------------------------------------------------------------
  */
 
-static int no_such(const char *name, const char *label, struct vmundo_error *err)
-{
-    return error_set(err, VMUNDO_NOT_FOUND, "%s has no checkpoint '%.63s': 'vmundo tree %s' shows those that there are",
-                     name, label, name);
-}
-
-int verbs_find_checkpoint(const struct operation *op, const char *label, struct checkpoint *ret,
-                          struct vmundo_error *err)
-{
-    uint64_t id = 0;
-    if (store_find_checkpoint(op->v, op->name, label, &id, err) < 0)
-        return -1;
-    return id ? store_checkpoint(op->v, op->name, id, ret, err) : no_such(op->name, label, err);
-}
-
 /* What --to can go to. */
 static bool has_a_time(const struct store_row *row)
 {
@@ -134,15 +119,15 @@ static int find_at(const struct operation *op, int64_t to, uint64_t *ret, struct
 static int find_target(const struct operation *op, const struct vmundo_rollback_options *o, struct checkpoint *ret,
                        struct vmundo_error *err)
 {
-    uint64_t id = 0;
-    if (o->to ? find_at(op, o->to, &id, err) < 0
-              : (o->undo || o->checkpoint) && store_find_checkpoint(op->v, op->name, o->checkpoint, &id, err) < 0)
+    uint64_t id = op->before->home;
+    if (o->checkpoint)
+        return store_get_checkpoint(op->v, op->name, o->checkpoint, ret, err);
+    if (o->to && find_at(op, o->to, &id, err) < 0)
+        return -1;
+    if (o->undo && store_find_checkpoint(op->v, op->name, NULL, &id, err) < 0)
         return -1;
     if (o->undo && !id)
         return error_set(err, VMUNDO_CONFLICT, "%s: there is no rollback to undo", op->name);
-    if (o->checkpoint && !id)
-        return no_such(op->name, o->checkpoint, err);
-    id = id ? id : op->before->home;
     return id ? store_checkpoint(op->v, op->name, id, ret, err) : 0;
 }
 
@@ -315,13 +300,8 @@ int vmundo_pin(struct vmundo *v, const char *name, const char *label, bool pinne
 {
     AUTO_OPERATION struct operation op = OPERATION_INIT;
     AUTO_CHECKPOINT struct checkpoint c = {0};
-    uint64_t id = 0;
     if (verbs_begin(&op, v, pinned ? "pin" : "unpin", name, err) < 0 ||
-        store_find_checkpoint(v, name, label, &id, err) < 0)
-        return -1;
-    if (!id)
-        return no_such(name, label, err);
-    if (store_checkpoint(v, name, id, &c, err) < 0)
+        store_get_checkpoint(v, name, label, &c, err) < 0)
         return -1;
     if (v->dry_run || c.pinned == pinned)
         return 0;
@@ -355,7 +335,7 @@ static int choose_labelled(const struct record *r, const struct store_rows *all,
         while (i < all->n && !(all->items[i].label && str_eq(all->items[i].label, *labels)))
             i++;
         if (i == all->n)
-            return no_such(name, *labels, err);
+            return store_no_checkpoint(name, *labels, err);
         if (all->items[i].pinned)
             return error_set(err, VMUNDO_REFUSED, "%s is pinned: 'vmundo unpin %s %s' first", *labels, name, *labels);
         if (all->items[i].id == r->home)

@@ -16,8 +16,6 @@ void verbs_keep_reserve(struct operation *op);
 int verbs_is_running(struct operation *op, bool *ret, struct vmundo_error *err);
 /* Can there be a domain of r's name? Errors: VMUNDO_CONFLICT. */
 int verbs_check_name_free(const struct operation *op, const struct record *r, struct vmundo_error *err);
-/* The checkpoint of that label; the caller clears it. Errors: VMUNDO_NOT_FOUND. */
-int verbs_find_checkpoint(const struct operation *op, const char *label, struct checkpoint *ret, struct vmundo_error *err);
 /* op->made and op->after: a checkpoint of op->before, which is named `label`, or recorded, or else named by its number. */
 int verbs_plan_checkpoint(struct operation *op, const char *label, bool recorded, bool ram, struct vmundo_error *err);
 

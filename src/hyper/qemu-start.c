@@ -10,7 +10,6 @@
 #include "hyper/qemu.h"
 #include "hyper/rundir.h"
 
-#include "build-config.h"
 #include "util/process.h"
 
 #include <fcntl.h>
@@ -66,12 +65,6 @@ static unsigned launch_timeout(const struct launch *l)
 {
     uint64_t ms = start_timeout() + l->from.size / LOAD_BYTES_PER_MS;
     return ms <= INT_MAX / 2 ? (unsigned)ms : INT_MAX / 2;
-}
-
-static char *monitor_path(struct vmundo_error *err)
-{
-    const char *dir = secure_getenv("VMUNDO_LIBEXEC_DIR");
-    return str_printf(err, "%s/vmundo-monitor", dir && *dir ? dir : VMUNDO_LIBEXECDIR);
 }
 
 /* ---- RAM and saved state ---------------------------------------------------------------------------------------- */
@@ -237,7 +230,7 @@ static int await_report(const struct launch *l, int pipe, struct vmundo_error *e
  * spawned ends at once. */
 static int run_monitor(const struct launch *l, const char *mode, struct vmundo_error *err)
 {
-    AUTO_FREE char *path = monitor_path(err);
+    AUTO_FREE char *path = process_libexec("vmundo-monitor", err);
     AUTO_CLOSE int ours = -1, theirs = -1;
     int ends[2];
     if (!path)

@@ -76,10 +76,7 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     uint32_t domid = (uint32_t)strtoul(argv[1], NULL, 10);
     int ms = (int)strtoul(argv[2], NULL, 10), rc = 0;
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);
-    signal(SIGINT, SIG_IGN);
-    signal(SIGTERM, SIG_IGN);
+    sys_outlive_terminal();
     if (xen_open(&x, &err) < 0)
         return fail(&err);
     if (str_eq(argv[3], "pause") && (rc = libxl_domain_pause(x.ctx, domid, NULL))) {

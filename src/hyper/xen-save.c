@@ -10,7 +10,6 @@
 #include "hyper/sum.h"
 #include "hyper/xen.h"
 
-#include "build-config.h"
 #include "util/process.h"
 
 #include <fcntl.h>
@@ -45,8 +44,7 @@ static int hear(int fd, int ms, char *word, size_t size, struct vmundo_error *er
 static int spawn_holder(int dirfd, uint32_t domid, int xl, unsigned ms, const char *how, int fd,
                         struct vmundo_error *err)
 {
-    const char *dir = secure_getenv("VMUNDO_LIBEXEC_DIR");
-    AUTO_FREE char *program = str_printf(err, "%s/vmundo-xen-hold", dir && *dir ? dir : VMUNDO_LIBEXECDIR);
+    AUTO_FREE char *program = process_libexec("vmundo-xen-hold", err);
     AUTO_FREE char *id = str_printf(err, "%u", domid), *time = str_printf(err, "%u", ms);
     AUTO_CLOSE int log = openat(dirfd, XEN_LOG, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC);
     const struct process_fd fds[] = {{xl, XL_FD_BACK_LOCK}};

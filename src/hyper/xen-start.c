@@ -14,7 +14,6 @@
 
 #include "hyper/rundir.h"
 
-#include "build-config.h"
 #include "util/process.h"
 
 #include <dirent.h>
@@ -97,8 +96,7 @@ static int may_start(const struct instance *i, bool *ret, struct vmundo_error *e
 /* The block script for disks that are block devices; NULL: it is not installed, and Xen's own has to do. */
 static char *block_script(void)
 {
-    const char *dir = secure_getenv("VMUNDO_LIBEXEC_DIR");
-    char *path = str_printf(NULL, "%s/vmundo-xen-block", dir && *dir ? dir : VMUNDO_LIBEXECDIR);
+    char *path = process_libexec("vmundo-xen-block", NULL);
     if (path && access(path, X_OK) == 0 && !strpbrk(path, ", ="))
         return path;
     free(path);

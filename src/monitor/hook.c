@@ -109,19 +109,6 @@ static bool wait_for_word(unsigned keep_ms)
     return n > 0 && recv(HOOK_FD, &c, 1, 0) == 1;
 }
 
-/* Signals from a terminal are not for us. */
-static void stay(void)
-{
-    sigset_t blocked;
-    sigemptyset(&blocked);
-    sigaddset(&blocked, SIGHUP);
-    sigaddset(&blocked, SIGINT);
-    sigaddset(&blocked, SIGTERM);
-    sigprocmask(SIG_BLOCK, &blocked, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    fcntl(HOOK_FD, F_SETFD, FD_CLOEXEC);
-}
-
 int main(int argc, char **argv)
 {
     struct vmundo_error first = {0}, second = {0};
@@ -136,7 +123,8 @@ int main(int argc, char **argv)
         return VMUNDO_FAILED;
     for (int i = 0; i < n; i++)
         before[i] = argv[4 + i];
-    stay();
+    sys_outlive_terminal();
+    fcntl(HOOK_FD, F_SETFD, FD_CLOEXEC);
     bool kept = false;
     if (run(before, timeout_ms, &first) == 0) {
         say(json_pack("{s:b}", "ok", 1));

@@ -18,13 +18,7 @@
 /* Our descriptors are not for QEMU; and a child of init needs no one to wait for it. */
 static int go_to_background(void)
 {
-    sigset_t blocked;
-    sigemptyset(&blocked);
-    sigaddset(&blocked, SIGHUP);
-    sigaddset(&blocked, SIGINT);
-    sigaddset(&blocked, SIGTERM);
-    sigprocmask(SIG_BLOCK, &blocked, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    sys_outlive_terminal();
     for (int fd = MONITOR_FD_LOCK; fd < MONITOR_FD_TAP + (int)RUNDIR_MAX_TAPS; fd++)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
     pid_t pid = fork();

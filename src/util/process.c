@@ -6,6 +6,8 @@
  */
 #include "util/process.h"
 
+#include "build-config.h"
+
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -70,6 +72,12 @@ static int find_program(const char *name, char **ret, struct vmundo_error *err)
     }
     *ret = NULL;
     return 0;
+}
+
+char *process_libexec(const char *program, struct vmundo_error *err)
+{
+    const char *dir = secure_getenv("VMUNDO_LIBEXEC_DIR");
+    return str_printf(err, "%s/%s", dir && *dir ? dir : VMUNDO_LIBEXECDIR, program);
 }
 
 bool process_have(const char *program)

@@ -44,6 +44,10 @@ int process_run(const char *const *argv, unsigned timeout_ms, char **ret_out, st
 typedef void (*process_line_fn)(void *data, const char *line);
 int process_run_lines(const char *const *argv, process_line_fn on_line, void *data, struct vmundo_error *err);
 
+/* The path of a program of ours that is no command ("vmundo-monitor"), the caller's: where it is installed, or in the
+ * directory that VMUNDO_LIBEXEC_DIR names, unless we run with more rights than who called us. */
+char *process_libexec(const char *program, struct vmundo_error *err);
+
 /* Is there an executable of this name in PATH? */
 bool process_have(const char *program);
 

@@ -66,6 +66,9 @@ int sys_process_of(pid_t pid, struct sys_process *ret);
 /* A pidfd of that very process, or -1 and ESRCH when it is gone. */
 int sys_process_open(const struct sys_process *p);
 int sys_pidfd_signal(int pidfd, int sig);
+/* For a process that stays when its terminal and who started it are gone: hang-ups, interrupts and terminations are
+ * blocked, broken pipes are errors of write(2). */
+void sys_outlive_terminal(void);
 /* Wait until the process behind pidfd is gone: 1 gone, 0 the time is up. timeout_ms < 0: for ever. */
 int sys_pidfd_wait(int pidfd, int timeout_ms);
 

@@ -14,13 +14,8 @@ make_config "$work/vm.cfg" vm "file:$image,xvda,w"
 remember "$image"
 baseline
 
-# now NAME WHAT: the guest writes that to its disk and its RAM (the root file system)
-now() { guest_say "$1" "echo $2 >state; echo $2 >/memory"; }
-# is NAME DISK [RAM]: what the guest finds there; without RAM: it has booted
-is() {
-    guest_has "$1" state "$2"
-    if [ $# = 3 ]; then guest_has "$1" /memory "$3"; else guest_has "$1" /memory; fi
-}
+now() { guest_now "$@"; }
+is() { guest_is "$@"; }
 # once KEY PATTERN NAME...: what matches in the last line about KEY of the configurations that these were started with;
 # each has another
 once() {

@@ -186,6 +186,14 @@ expect_exit() {
     grep -qE -- "$pattern" "$work/output" || { cat "$work/output" >&2; fail "no \"$pattern\" in what this said: $*"; }
 }
 
+# with_helpers NAME...: those that stay with a domain ("recorder") in one directory with the monitor, as when they are installed
+with_helpers() {
+    local name
+    export VMUNDO_LIBEXEC_DIR=$work/libexec
+    mkdir "$VMUNDO_LIBEXEC_DIR"
+    for name in monitor "$@"; do ln -s "$VMUNDO_BUILD/src/$name/vmundo-$name" "$VMUNDO_LIBEXEC_DIR"; done
+}
+
 # field NAME FIELD: of `status --json`, as "state" or "disks.0.branch"
 field() {
     vmundo status "$1" --json | python3 -c '
@@ -233,6 +241,14 @@ guest_has() {
     fi
     seen=$(guest_say "$1" "cat $2") || fail "no $2 in $1: $seen"
     [ "$seen" = "$3" ] || fail "$2 in $1 holds \"$seen\" instead of \"$3\""
+}
+
+# guest_now NAME WHAT: the guest writes that to its disk and its RAM (the root file system)
+guest_now() { guest_say "$1" "echo $2 >state; echo $2 >/memory"; }
+# guest_is NAME DISK [RAM]: what the guest finds there; without RAM: it has booted, and knows nothing any more
+guest_is() {
+    guest_has "$1" state "$2"
+    if [ $# = 3 ]; then guest_has "$1" /memory "$3"; else guest_has "$1" /memory; fi
 }
 
 # ---- proof ----------------------------------------------------------------------------------------------------------------

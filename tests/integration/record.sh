@@ -9,10 +9,7 @@ make_fs xfs 2G
 image=$fs/disk.img
 make_disk "$image" 32M
 make_config "$work/vm.cfg" vm "file:$image,xvda,w"
-# Both helpers of a domain in one place, as when they are installed.
-mkdir "$work/libexec"
-ln -s "$VMUNDO_BUILD/src/monitor/vmundo-monitor" "$VMUNDO_BUILD/src/recorder/vmundo-recorder" "$work/libexec"
-export VMUNDO_LIBEXEC_DIR=$work/libexec
+with_helpers recorder
 remember "$image"
 baseline
 

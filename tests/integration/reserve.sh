@@ -5,10 +5,7 @@
 . "$(dirname "$0")/functions.sh"
 requires_guest
 requires strace
-# The build has the monitor and the others in different places.
-export VMUNDO_LIBEXEC_DIR=$work/libexec
-mkdir "$VMUNDO_LIBEXEC_DIR"
-ln -s "$VMUNDO_BUILD"/src/{monitor/vmundo-monitor,reserve/vmundo-reserve} "$VMUNDO_LIBEXEC_DIR"
+with_helpers reserve
 make_fs xfs 4G
 image=$fs/disk.img
 make_disk "$image" 32M state=zero
@@ -16,12 +13,8 @@ make_config "$work/vm.cfg" vm "file:$image,xvda,w"
 remember "$image"
 baseline
 
-now() { guest_say vm "echo $1 >state; echo $1 >/memory"; }
-# is DISK [RAM]: without RAM: it has booted
-is() {
-    guest_has vm state "$1"
-    if [ $# = 2 ]; then guest_has vm /memory "$2"; else guest_has vm /memory; fi
-}
+now() { guest_now vm "$@"; }
+is() { guest_is vm "$@"; }
 # Those of this test by that name: what commands have left running, and the children of that
 named() {
     local pid all

@@ -12,13 +12,8 @@ make_config "$work/vm.cfg" vm "file:$image,xvda,w"
 remember "$image"
 baseline
 
-# now N: the guest writes N to its disk and its RAM (the root file system)
-now() { guest_say vm "echo $1 >state; echo $1 >/memory"; }
-# is DISK [RAM]: what the guest finds there; without RAM: it has booted, and knows nothing any more
-is() {
-    guest_has vm state "$1"
-    if [ $# = 2 ]; then guest_has vm /memory "$2"; else guest_has vm /memory; fi
-}
+now() { guest_now vm "$@"; }
+is() { guest_is vm "$@"; }
 nodes() { vmundo tree vm --json | python3 -c '
 import json, sys
 for n in json.load(sys.stdin):
