@@ -106,7 +106,7 @@ struct vmundo_run_options {
     bool anonymous_ram;          /* keep the guest's RAM in memory, not in a file beside its first disk: checkpoints with
                                   * RAM then take longer */
     bool reserve;                /* while it runs and has a checkpoint with RAM in a file, keep an instance in reserve:
-                                  * going back to a checkpoint with RAM then takes some milliseconds */
+                                  * the guest runs on from a checkpoint with RAM in a third of the time */
     bool allow_in_use;           /* branch images that something else is writing to (crash-consistent) */
     char *ret_name;              /* not NULL: VMUNDO_NAME_SIZE bytes, for the name that the domain got */
     int *ret_console;            /* not NULL: the serial console, connected before the guest runs; see vmundo_console */
@@ -261,7 +261,7 @@ void vmundo_plan_free(struct vmundo_plan *plan);
 struct vmundo_checkpoint_options {
     const char *label;           /* NULL: "cp-N" */
     bool ram;                    /* with the guest's RAM: going back to it is going on from this instant */
-    unsigned pause_ms;           /* how long the guest may be paused at most; 0: 10 s */
+    unsigned pause_ms;           /* how long the guest may be paused at most; 0: 10 s, or 10 min where all RAM is written */
     bool quiesce;                /* the guest's agent brings its file systems to rest */
     const char *before, *after;  /* commands to run on the host around it, each a program with arguments, split at blanks
                                   * (quotes as in a shell, but there is no shell); NULL: none. Not if it is off */
@@ -379,7 +379,8 @@ struct vmundo_diff {
     size_t n_disks;
 };
 /* Which parts of the disks differ at checkpoint `to` (NULL: now) from what they are at checkpoint `from` (NULL: in the
- * origin), in bytes of the image file or device. Never less than what differs; no data is read. Errors: VMUNDO_NOT_FOUND
+ * origin), in bytes of the image file or device. Never less than what differs; no data is read. A running guest on overlays
+ * is held for a moment. Errors: VMUNDO_NOT_FOUND
  * no such checkpoint; VMUNDO_REFUSED the storage cannot tell. */
 int vmundo_diff(struct vmundo *v, const char *name, const char *from, const char *to, struct vmundo_diff *ret,
                 struct vmundo_error *err);

@@ -14,7 +14,7 @@ static const struct cli_option options[] = {
     {"after", 0, "COMMAND", OPT_TEXT, &values.after, "run this program after, whatever has happened", COMPLETE_NONE},
     {"hook-timeout", 0, "SECONDS", OPT_SECONDS, &values.hook_timeout_ms,
      "how long the agent and each of these may take (10)", COMPLETE_NONE},
-    {"pause", 0, "SECONDS", OPT_SECONDS, &values.pause_ms, "pause the guest for so long at most (10)", COMPLETE_NONE},
+    {"pause", 0, "SECONDS", OPT_SECONDS, &values.pause_ms, "pause the guest for so long at most (10; 600 to write all RAM)", COMPLETE_NONE},
     {0},
 };
 
