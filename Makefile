@@ -3,6 +3,7 @@
 #   make            build (in $(BUILD))
 #   make demo       install what is missing (Debian), build, and show the main job on a real guest; needs root
 #   make check      install what is missing, build, run every test; without root the tests with real guests are skipped
+#   make check-long the same with the long form of the tests that have one: hours
 #   make bench      install what is missing, build, measure
 #   make install    as meson install; PREFIX and DESTDIR as usual
 # Elsewhere than on Debian, or to keep apt out of it: make SETUP=: …
@@ -11,7 +12,7 @@ PREFIX ?= /usr/local
 SETUP ?= scripts/setup
 MESON_FLAGS ?=
 
-.PHONY: all setup demo check bench install clean
+.PHONY: all setup demo check check-long bench install clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -31,6 +32,9 @@ demo:
 check:
 	@$(SETUP)
 	@scripts/check $(BUILD)
+
+check-long: export VMUNDO_TEST_LONG ?= 1
+check-long: check
 
 bench:
 	@$(SETUP)

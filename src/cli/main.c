@@ -4,9 +4,11 @@
  */
 #include "cli/cli.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 extern const struct command cmd_run, cmd_rollback, cmd_drop, cmd_keep, cmd_stop, cmd_start, cmd_list, cmd_status,
     cmd_checkpoint, cmd_fork, cmd_record, cmd_tree, cmd_diff, cmd_prune, cmd_pin, cmd_unpin, cmd_plan, cmd_log, cmd_console, cmd_recover,
@@ -71,6 +73,18 @@ static int dispatch(struct cli *c, int argc, char **argv, struct vmundo_error *e
     return run_command(c, argc - 1, argv + 1, err);
 }
 
+/* If nobody reads any more, as of "| head", we end as other programs do that write on. The work itself is done. */
+static int output_failed(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR)) {
+        signal(SIGPIPE, SIG_DFL);
+        raise(SIGPIPE);
+    }
+    fputs("vmundo: cannot write the output\n", stderr);
+    return VMUNDO_FAILED;
+}
+
 int main(int argc, char **argv)
 {
     struct cli c = {0};
@@ -79,9 +93,7 @@ int main(int argc, char **argv)
     int r = dispatch(&c, argc, argv, &err);
     if (r < 0)
         report_error(&c, &err);
-    if (fflush(stdout) != 0 && r == 0) {
-        fputs("vmundo: cannot write the output\n", stderr);
-        return VMUNDO_FAILED;
-    }
+    if ((fflush(stdout) != 0 || ferror(stdout)) && r == 0)
+        return output_failed();
     return r < 0 ? (int)(err.code ? err.code : VMUNDO_FAILED) : 0;
 }

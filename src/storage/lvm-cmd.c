@@ -7,7 +7,8 @@
  * has our lock as its standard input: flock(2) locks last as long as any descriptor of them, so whoever comes after us
  * (vmundo recover) waits for it before it looks at anything.
  *
- * Which disks there are is lvm's own business: no filter, devices file or lock setting is given to it.
+ * Which disks there are is lvm's own business: no filter, devices file or lock setting is given to it. Only that it is to
+ * look into /dev by itself: udev's list has a disk that was attached a moment ago, or not yet.
  */
 #include "storage/lvm.h"
 
@@ -116,12 +117,11 @@ static int explain(const char *const *args, int status, char *said, struct vmund
 
 static int start(const char *const *args, const struct process_options *o, pid_t *ret, struct vmundo_error *err)
 {
-    const char *argv[MAX_ARGS] = {"lvm"};
-    size_t n = 1;
-    for (; args[n - 1]; n++) {
-        if (n + 1 >= MAX_ARGS)
+    const char *argv[MAX_ARGS] = {"lvm", args[0], "--config", "devices/obtain_device_list_from_udev=0"};
+    for (size_t n = 1; args[n]; n++) {
+        if (n + 4 >= MAX_ARGS)
             return error_set(err, VMUNDO_FAILED, "too many arguments for lvm");
-        argv[n] = args[n - 1];
+        argv[n + 3] = args[n];
     }
     if (process_spawn(argv, o, ret, err) < 0)
         return err && err->errnum == ENOENT

@@ -14,7 +14,7 @@ guest_open thin
 is_well() { dmsetup status gthin-pool-tpool | grep -q ' rw ' || fail "$(dmsetup status gthin-pool-tpool); $(vmundo log thin)"; }
 is_paused() { is_well; vmundo status thin | grep -q "no more room"; }
 is_running() { is_well; vmundo status --json thin | grep -q '"state": "running"'; }
-logged() { is_well; vmundo log thin | grep -q " $1 "; }
+logged() { is_well; vmundo log thin >"$W/log" && grep -q " $1 " "$W/log"; }
 
 say "data: 256 MiB into 160, with 64 to be had: the rest is for metadata"
 guest_begin thin flood xvda 0 256

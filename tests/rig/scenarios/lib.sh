@@ -19,6 +19,11 @@ ln -sfn /proc/self/fd /dev/fd
 
 trap 'echo "line $LINENO of $RIG_NAME: $BASH_COMMAND failed" >&2' ERR
 
+# udev, which is emulated as well, can be late: lvm finds disks without it.
+grep -q '^devices' /etc/lvm/lvmlocal.conf 2>/dev/null || echo 'devices { obtain_device_list_from_udev = 0 }' >>/etc/lvm/lvmlocal.conf
+
+# long SHORT LONG: the one, or the other where VMUNDO_TEST_LONG is set
+long() { echo "${VMUNDO_TEST_LONG:+$2 }$1" | cut -d' ' -f1; }
 say() { echo "[$SECONDS] $*"; }
 fail() { echo "FAIL: $*" >&2; exit 1; }
 skip() { echo "SKIP: $*"; exit 77; }

@@ -3,7 +3,7 @@
 # in a volume that another domain uses too. lvm goes on without it. Then `vmundo recover` must give the old or the new
 # state whole, and leave nothing else behind.
 # limit: 1500
-POINTS=${POINTS:-5}
+POINTS=$(long 5 60)
 new_vg killed 1200
 lvcreate -qq -y -L 8M -n disk killed
 lvcreate -qq -y -L 32M -n files killed

@@ -3,7 +3,7 @@
 # volume as its disks (at every n-th system call, on LVM without Xen: lvm-killed). xl and lvm go on without it. Then `vmundo recover` must give the old state or the new one whole, the
 # origins as one of the two has them, with nothing else left, and a second recover must find nothing to do.
 # limit: 1500
-POINTS=${POINTS:-2}
+POINTS=$(long 1 3)
 new_vg xkilled 600
 lvcreate -q -y -L 8M -n disk xkilled
 lvcreate -q -y -L 32M -n files xkilled
