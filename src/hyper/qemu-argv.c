@@ -16,6 +16,7 @@
 /* TCG: everything that it can emulate, so that guests built for x86-64-v2 and v3 run, but no five-level page tables,
  * whose walk costs a boot under TCG more than they give. */
 #define TCG_CPU "max,la57=off"
+#define SET_OF_DISK 2u /* of descriptors; the first is the console's log */
 
 /* ---- the kernel's command line ---------------------------------------------------------------------------------- */
 
@@ -205,16 +206,39 @@ static const char *format_driver(enum disk_format f)
     return f == FORMAT_VHD ? "vpc" : disk_format_name(f);
 }
 
-static int add_blockdev(const struct domain_disk *disk, bool is_block, struct strv *v, struct vmundo_error *err)
+/* Its image is handed over open. That this is it is said for whoever looks at the command line; nothing depends on it. */
+static int add_image(const struct domain_disk *disk, unsigned nth, struct strv *v, struct vmundo_error *err)
 {
+    AUTO_FREE char *shown = calloc(2, strlen(disk->target) + 1);
+    AUTO_JSON json_t *utf8 = json_string(disk->target);
+    if (!shown)
+        return error_nomem(err);
+    if (!utf8)
+        return error_set(err, VMUNDO_FAILED, "%s: the target's name is not UTF-8, which QEMU does not accept", disk->vdev);
+    char *to = shown;
+    for (const char *p = disk->target; *p; p++) {
+        if (*p == ',')
+            *to++ = ',';
+        *to++ = *p;
+    }
+    return strv_add(v, "-add-fd", err) < 0
+               ? -1
+               : strv_addf(v, err, "fd=%u,set=%u,opaque=%s", QEMU_FD_DISK + nth, SET_OF_DISK + nth, shown);
+}
+
+static int add_blockdev(const struct domain_disk *disk, unsigned nth, bool is_block, struct strv *v, struct vmundo_error *err)
+{
+    char path[32];
+    snprintf(path, sizeof(path), "/dev/fdset/%u", SET_OF_DISK + nth);
+    if (add_image(disk, nth, v, err) < 0)
+        return -1;
     const char *discard = disk->discard ? "unmap" : "ignore";
     AUTO_JSON json_t *o = json_pack("{s:s, s:s, s:b, s:s, s:{s:s, s:s, s:b, s:s}}", "node-name", disk->vdev, "driver",
                                     format_driver(disk->format), "read-only", disk->readonly, "discard", discard,
-                                    "file", "driver", is_block ? "host_device" : "file", "filename", disk->target,
+                                    "file", "driver", is_block ? "host_device" : "file", "filename", path,
                                     "read-only", disk->readonly, "discard", discard);
     if (!o)
-        return error_set(err, VMUNDO_FAILED, "%s: the target's name is not UTF-8, which QEMU does not accept",
-                         disk->vdev);
+        return error_nomem(err);
     return strv_add(v, "-blockdev", err) < 0 ? -1 : strv_take(v, json_text(o, err), err);
 }
 
@@ -247,8 +271,8 @@ static int add_disks(const struct domain *d, const struct qemu_host *h, const st
     bool controller = false;
     for (size_t i = 0; i < d->n_disks; i++) {
         const struct qemu_disk *q = &disks[i];
-        bool is_block = h->is_block && h->is_block[q->disk - d->disks];
-        if (q->disk->target && add_blockdev(q->disk, is_block, v, err) < 0)
+        unsigned nth = (unsigned)(q->disk - d->disks);
+        if (q->disk->target && add_blockdev(q->disk, nth, h->is_block && h->is_block[nth], v, err) < 0)
             return -1;
         if (q->bus == BUS_SCSI && !controller && add(v, "-device", "virtio-scsi-pci,id=scsi", err) < 0)
             return -1;
@@ -330,6 +354,19 @@ static int add_network(const struct domain *d, const struct qemu_host *h, struct
     return 0;
 }
 
+/* ---- rights -------------------------------------------------------------------------------------------------------- */
+
+/* Whoever is to become another user must be allowed to. What that gives goes with it, and new privileges are out of reach: the
+ * monitor has set no_new_privs. */
+static int add_rights(const struct qemu_host *h, struct strv *v, struct vmundo_error *err)
+{
+    if (strv_add(v, "-sandbox", err) < 0 ||
+        strv_addf(v, err, "on,obsolete=deny,elevateprivileges=%s,spawn=deny,resourcecontrol=deny",
+                  *h->run_as ? "allow" : "deny") < 0)
+        return -1;
+    return *h->run_as ? add(v, "-runas", h->run_as, err) : 0;
+}
+
 /* ---- the whole -------------------------------------------------------------------------------------------------- */
 
 int qemu_argv(const struct domain *d, const struct qemu_host *h, struct strv *ret, struct vmundo_error *err)
@@ -342,8 +379,6 @@ int qemu_argv(const struct domain *d, const struct qemu_host *h, struct strv *re
         "-S",
         "-msg",
         "timestamp=on",
-        "-sandbox",
-        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
     };
     AUTO_FREE struct qemu_disk *disks = NULL;
     if (qemu_disks_place(d, &disks, err) < 0)
@@ -354,7 +389,8 @@ int qemu_argv(const struct domain *d, const struct qemu_host *h, struct strv *re
     for (size_t i = 0; i < ARRAY_SIZE(always); i++)
         if (strv_add(ret, always[i], err) < 0)
             return -1;
-    if (add_machine(d, h, ret, err) < 0 || add_ram(d, h, ret, err) < 0 || add_boot(d, h, disks, ret, err) < 0 || add_sockets(ret, err) < 0 ||
+    if (add_rights(h, ret, err) < 0 || add_machine(d, h, ret, err) < 0 || add_ram(d, h, ret, err) < 0 ||
+        add_boot(d, h, disks, ret, err) < 0 || add_sockets(ret, err) < 0 ||
         add_disks(d, h, disks, ret, err) < 0)
         return -1;
     return add_network(d, h, ret, err) < 0 ? -1 : add_agent(ret, err);

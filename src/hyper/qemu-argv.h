@@ -20,6 +20,7 @@ struct qemu_host {
     const bool *is_block; /* for each disk: its target is a block device; NULL: none is */
     enum qemu_ram ram;
     bool incoming;        /* it waits for a saved state instead of booting */
+    char run_as[32];      /* "UID:GID" that it becomes when it has opened all it needs; "": it stays who it is */
 };
 
 /* *ret is added to. Errors: VMUNDO_FAILED the domain asks for what QEMU, or this host, cannot give. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* qemu-disk.c: see qemu-disk.h. */
 #include "hyper/qemu-disk.h"
+#include "hyper/rundir.h"
 
 #include <ctype.h>
 
@@ -118,6 +119,8 @@ int qemu_disks_place(const struct domain *d, struct qemu_disk **ret, struct vmun
     AUTO_FREE struct qemu_disk *disks = calloc(d->n_disks + 1, sizeof(*disks));
     if (!disks)
         return error_nomem(err);
+    if (d->n_disks > RUNDIR_MAX_DISKS)
+        return error_set(err, VMUNDO_FAILED, "%zu disks, the qemu driver has room for %u", d->n_disks, RUNDIR_MAX_DISKS);
     for (size_t i = 0; i < d->n_disks; i++) {
         disks[i].disk = &d->disks[i];
         if (!parse_vdev(d->disks[i].vdev, &disks[i]))

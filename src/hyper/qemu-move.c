@@ -9,6 +9,8 @@
 #include "hyper/qemu.h"
 #include "hyper/rundir.h"
 
+#include <fcntl.h>
+
 #define TIMEOUT_MS 10000u
 #define MAX_NODE 32 /* a node's name with its NUL; QEMU's limit */
 
@@ -32,17 +34,15 @@ static bool is_device_of(const char *qdev, const char *vdev)
     return name && !strncmp(name, vdev, n) && (!name[n] || name[n] == '/');
 }
 
-/* The node and the image that a disk is on, borrowed from blocks (the answer to query-block). */
-static int find_node(const json_t *blocks, const char *vdev, const char **ret_node, const char **ret_file,
-                     struct vmundo_error *err)
+/* The node that a disk is on, borrowed from blocks (the answer to query-block). */
+static int find_node(const json_t *blocks, const char *vdev, const char **ret_node, struct vmundo_error *err)
 {
     for (size_t i = 0; i < json_array_size(blocks); i++) {
         const json_t *block = json_array_get(blocks, i), *in = json_object_get(block, "inserted");
         if (!is_device_of(json_string_value(json_object_get(block, "qdev")), vdev))
             continue;
         *ret_node = json_string_value(json_object_get(in, "node-name"));
-        *ret_file = json_string_value(json_object_get(in, "file"));
-        if (*ret_node && *ret_file)
+        if (*ret_node)
             return 0;
     }
     return error_set(err, VMUNDO_FAILED, "QEMU has no disk %s", vdev);
@@ -50,15 +50,16 @@ static int find_node(const json_t *blocks, const char *vdev, const char **ret_no
 
 /* ---- where they are --------------------------------------------------------------------------------------------- */
 
-static int is_on(const json_t *blocks, const struct hyper_move *m, const char **ret_node, bool *ret,
+/* The node that it was started with has the disk's name. */
+static int is_on(const json_t *blocks, const json_t *spec, const struct hyper_move *m, const char **ret_node, bool *ret,
                  struct vmundo_error *err)
 {
     char name[MAX_NODE];
-    const char *file = NULL;
-    if (find_node(blocks, m->vdev, ret_node, &file, err) < 0)
+    const char *first = json_string_value(json_object_get(json_object_get(spec, "images"), m->vdev));
+    if (find_node(blocks, m->vdev, ret_node, err) < 0)
         return -1;
     node_name(m, name);
-    *ret = str_eq(*ret_node, name) || str_eq(file, m->path);
+    *ret = str_eq(*ret_node, name) || (str_eq(*ret_node, m->vdev) && str_eq(first, m->path));
     return 0;
 }
 
@@ -81,13 +82,14 @@ int qemu_moved(const struct instance *i, const struct hyper_move *moves, size_t 
 {
     AUTO_CLOSE int dirfd = -1;
     AUTO_QMP struct qmp q = QMP_INIT;
-    AUTO_JSON json_t *blocks = NULL;
+    AUTO_JSON json_t *blocks = NULL, *spec = NULL;
     bool all = n > 0;
-    if (connect_live(i, &dirfd, &q, err) < 0 || qmp_call(&q, "query-block", NULL, &blocks, err) < 0)
+    if (connect_live(i, &dirfd, &q, err) < 0 || rundir_get(dirfd, RUNDIR_SPEC, &spec, err) < 0 ||
+        qmp_call(&q, "query-block", NULL, &blocks, err) < 0)
         return -1;
     for (size_t k = 0; k < n && all; k++) {
         const char *node;
-        if (is_on(blocks, &moves[k], &node, &all, err) < 0)
+        if (is_on(blocks, spec, &moves[k], &node, &all, err) < 0)
             return -1;
     }
     if (!all)
@@ -119,11 +121,18 @@ static int open_node(struct qmp *q, const json_t *spec, const struct hyper_move 
 {
     AUTO_JSON json_t *owner = NULL;
     const char *discard = discard_of(spec, m->vdev, &owner);
-    char name[MAX_NODE];
+    char name[MAX_NODE], path[32];
+    unsigned set;
+    AUTO_CLOSE int fd = open(m->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, errno, "cannot open %s", m->path);
+    if (qmp_add_fd(q, fd, &set, err) < 0)
+        return -1;
     node_name(m, name);
+    snprintf(path, sizeof(path), "/dev/fdset/%u", set);
     json_t *o = json_pack("{s:s, s:s, s:n, s:s, s:{s:s, s:s, s:s}}", "node-name", name, "driver", m->format, "backing",
-                          "discard", discard ? discard : "ignore", "file", "driver", "file", "filename", m->path,
-                          "discard", discard ? discard : "ignore");
+                          "discard", discard ? discard : "ignore", "file", "driver", "file", "filename", path, "discard",
+                          discard ? discard : "ignore");
     return o ? qmp_call(q, "blockdev-add", o, NULL, err) : error_nomem(err);
 }
 
@@ -145,7 +154,7 @@ static int prepare(struct qmp *q, const json_t *spec, const struct hyper_move *m
     for (size_t k = 0; k < n; k++) {
         const char *node;
         bool on;
-        if (is_on(blocks, &moves[k], &node, &on, err) < 0)
+        if (is_on(blocks, spec, &moves[k], &node, &on, err) < 0)
             return -1;
         if (!on && (close_nodes(q, &moves[k], 1),
                     open_node(q, spec, &moves[k], err) < 0 || add_action(actions, node, &moves[k], err) < 0))

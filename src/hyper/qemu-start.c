@@ -32,6 +32,8 @@ struct launch {
     struct saved from;
     int taps[RUNDIR_MAX_TAPS];
     size_t n_taps;
+    int disks[RUNDIR_MAX_DISKS]; /* as in the domain; -1: an empty drive */
+    size_t n_disks;
 };
 
 #define LAUNCH_INIT                                                                                                    \
@@ -50,6 +52,8 @@ static void launch_close(struct launch *l)
     saved_clear(&l->from);
     for (size_t n = 0; n < l->n_taps; n++)
         cleanup_close(&l->taps[n]);
+    for (size_t n = 0; n < l->n_disks; n++)
+        cleanup_close(&l->disks[n]);
     *l = (struct launch)LAUNCH_INIT;
 }
 #define AUTO_LAUNCH CLEANUP(launch_close)
@@ -137,6 +141,17 @@ static json_t *argv_json(const struct strv *argv)
     return list;
 }
 
+static json_t *images_json(const struct domain *d)
+{
+    json_t *images = json_object();
+    for (size_t i = 0; i < d->n_disks; i++)
+        if (d->disks[i].target && json_object_set_new(images, d->disks[i].vdev, json_string(d->disks[i].target)) < 0) {
+            json_decref(images);
+            return NULL;
+        }
+    return images;
+}
+
 static int write_spec(const struct launch *l, struct vmundo_error *err)
 {
     const struct domain *d = l->i->domain;
@@ -151,7 +166,7 @@ static int write_spec(const struct launch *l, struct vmundo_error *err)
         return -1;
     json_t *list = argv_json(&argv);
     AUTO_JSON json_t *spec =
-        json_pack("{s:o, s:i, s:i, s:s, s:s, s:s, s:s, s:s*, s:s*, s:b}", "argv", list, "taps", (int)l->n_taps,
+        json_pack("{s:o, s:o, s:i, s:i, s:s, s:s, s:s, s:s, s:s*, s:s*, s:b}", "argv", list, "images", images_json(d), "taps", (int)l->n_taps,
                   "timeout_ms", (int)launch_timeout(l), "on_poweroff", action_name(d->on_poweroff), "on_reboot",
                   action_name(d->on_reboot), "on_crash", action_name(d->on_crash), "ram", ram_name(h.ram), "saved",
                   l->from.qemu, "reserve_for", l->i->reserve_for, "saved_ram", l->from.has_ram);
@@ -179,6 +194,20 @@ static int open_taps(struct launch *l, struct vmundo_error *err)
         if ((l->i->options.isolated ? qemu_open_dead_tap(&l->taps[l->n_taps], err)
                                     : qemu_open_tap(&d->vifs[l->n_taps], &l->taps[l->n_taps], err)) < 0)
             return error_wrap(err, "vif %zu", l->n_taps);
+    return 0;
+}
+
+/* Opened here and not by QEMU: what was checked is what is used, and QEMU, which is another user soon, can open nothing anew. */
+static int open_disks(struct launch *l, struct vmundo_error *err)
+{
+    const struct domain *d = l->i->domain;
+    for (; l->n_disks < d->n_disks; l->n_disks++) {
+        const struct domain_disk *disk = &d->disks[l->n_disks];
+        int *fd = &l->disks[l->n_disks];
+        *fd = disk->target ? open(disk->target, (disk->readonly ? O_RDONLY : O_RDWR) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+        if (disk->target && *fd < 0)
+            return error_errno(err, errno, "%s: cannot open %s", disk->vdev, disk->target);
+    }
     return 0;
 }
 
@@ -239,7 +268,7 @@ static int run_monitor(const struct launch *l, const char *mode, struct vmundo_e
         return error_errno(err, errno, "cannot make a pipe");
     ours = ends[0];
     theirs = ends[1];
-    struct process_fd fds[5 + RUNDIR_MAX_TAPS] = {
+    struct process_fd fds[5 + RUNDIR_MAX_TAPS + RUNDIR_MAX_DISKS] = {
         {l->lock, MONITOR_FD_LOCK}, {theirs, MONITOR_FD_READY}, {l->log, MONITOR_FD_CONSOLE_LOG}};
     size_t n_fds = 3;
     if (l->ram >= 0)
@@ -248,6 +277,9 @@ static int run_monitor(const struct launch *l, const char *mode, struct vmundo_e
         fds[n_fds++] = (struct process_fd){l->saved, MONITOR_FD_SAVED};
     for (size_t n = 0; n < l->n_taps; n++)
         fds[n_fds++] = (struct process_fd){l->taps[n], MONITOR_FD_TAP + (int)n};
+    for (size_t n = 0; n < l->n_disks; n++)
+        if (l->disks[n] >= 0)
+            fds[n_fds++] = (struct process_fd){l->disks[n], MONITOR_FD_DISK + (int)n};
     struct process_options o = PROCESS_OPTIONS_INIT;
     o.cwd_fd = l->dirfd;
     o.errout = l->errlog;
@@ -291,7 +323,8 @@ static int start_fresh(struct launch *l, struct vmundo_error *err)
     unlinkat(l->dirfd, RUNDIR_SAVED, 0);
     if (open_ram(l, err) < 0 || open_saved(l, err) < 0)
         return -1;
-    if (open_logs(l, true, err) < 0 || open_taps(l, err) < 0 || write_spec(l, err) < 0)
+    if (open_logs(l, true, err) < 0 || open_taps(l, err) < 0 ||
+        open_disks(l, err) < 0 || write_spec(l, err) < 0)
         return -1;
     return run_monitor(l, "start", err);
 }

@@ -13,8 +13,10 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sys/socket.h>
 
+#define USER "vmundo-qemu" /* sysusers.d/vmundo.conf makes it */
 #define COMMAND_TIMEOUT_MS 10000u
 #define STATUS_TIMEOUT_MS 1000u
 #define PRESS_AGAIN_MS 5000u /* the power button, should the guest not have been ready for it */
@@ -60,6 +62,24 @@ int qemu_processor(const char *const *argv, size_t n, struct strv *ret, struct v
     return 0;
 }
 
+/* Who QEMU becomes when root starts it. */
+static int find_user(char ret[32], struct vmundo_error *err)
+{
+    const char *named = secure_getenv("VMUNDO_QEMU_USER");
+    const char *const names[] = {named && *named ? named : USER, named && *named ? NULL : "nobody"};
+    struct passwd p, *found = NULL;
+    char text[4096];
+    if (geteuid() != 0)
+        return 0;
+    for (size_t i = 0; i < ARRAY_SIZE(names) && names[i] && !found; i++)
+        getpwnam_r(names[i], &p, text, sizeof(text), &found);
+    if (!found)
+        return error_set(err, VMUNDO_FAILED, "there is no user %s for QEMU to run as", names[0]);
+    if (found->pw_uid != 0)
+        snprintf(ret, 32, "%u:%u", (unsigned)found->pw_uid, (unsigned)found->pw_gid);
+    return 0;
+}
+
 static const char *find_ovmf(void)
 {
     static const char *const places[] = {"/usr/share/ovmf/OVMF.fd", "/usr/share/qemu/OVMF.fd",
@@ -98,7 +118,7 @@ int qemu_host(const struct domain *d, const struct hyper_options *o, struct qemu
         struct stat st;
         is_block[i] = d->disks[i].target && stat(d->disks[i].target, &st) == 0 && S_ISBLK(st.st_mode);
     }
-    if (parse_options(o, &h, err) < 0)
+    if (parse_options(o, &h, err) < 0 || find_user(h.run_as, err) < 0)
         return -1;
     *ret = h;
     *ret_is_block = TAKE(is_block);

@@ -237,6 +237,16 @@ int qmp_give_fd(struct qmp *q, int fd, const char *name, struct vmundo_error *er
     return call(q, "getfd", json_pack("{s:s}", "fdname", name), fd, NULL, err);
 }
 
+int qmp_add_fd(struct qmp *q, int fd, unsigned *ret, struct vmundo_error *err)
+{
+    AUTO_JSON json_t *answer = NULL;
+    uint64_t set;
+    if (call(q, "add-fd", NULL, fd, &answer, err) < 0 || json_get_u64(answer, "fdset-id", &set, err) < 0)
+        return -1;
+    *ret = (unsigned)set;
+    return 0;
+}
+
 int qmp_ignore_shared(struct qmp *q, bool ignore, struct vmundo_error *err)
 {
     json_t *capabilities = json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", "x-ignore-shared", "state",

@@ -33,15 +33,19 @@
 #define RUNDIR_CONSOLE_USER "console.user"   /* pid, start of its last client */
 
 #define RUNDIR_MAX_TAPS 8u
+#define RUNDIR_MAX_DISKS 256u
 
-/* Descriptors of the monitor, and of QEMU. */
+/* Descriptors of the monitor, and of QEMU. The disk that is the n-th of the configuration is n further than the first; a drive that
+ * is empty has none. */
 enum {
     MONITOR_FD_LOCK = 3,
     MONITOR_FD_READY,
     MONITOR_FD_CONSOLE_LOG,
     MONITOR_FD_RAM,
     MONITOR_FD_SAVED,
-    MONITOR_FD_TAP = 10
+    MONITOR_FD_TAP = 10,
+    MONITOR_FD_DISK = MONITOR_FD_TAP + RUNDIR_MAX_TAPS,
+    MONITOR_FD_END = MONITOR_FD_DISK + RUNDIR_MAX_DISKS
 };
 enum {
     QEMU_FD_QMP = 3,
@@ -51,7 +55,8 @@ enum {
     QEMU_FD_LOCK,
     QEMU_FD_RAM,
     QEMU_FD_AGENT,
-    QEMU_FD_TAP = 10
+    QEMU_FD_TAP = 10,
+    QEMU_FD_DISK = QEMU_FD_TAP + RUNDIR_MAX_TAPS
 };
 
 /* The lock file dirfd/name, created and locked. Returns the descriptor, or -1 and errno: EAGAIN somebody holds it. */

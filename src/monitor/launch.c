@@ -21,7 +21,7 @@ static int cannot_listen(const char *name, struct vmundo_error *err)
 
 #define N_FIXED 7
 struct handover {
-    struct process_fd fds[N_FIXED + RUNDIR_MAX_TAPS];
+    struct process_fd fds[N_FIXED + RUNDIR_MAX_TAPS + RUNDIR_MAX_DISKS];
     size_t n;
 };
 
@@ -71,6 +71,9 @@ static int collect_handover(const struct monitor *m, struct handover *h, struct 
         return -1;
     for (unsigned i = 0; i < taps && i < RUNDIR_MAX_TAPS; i++)
         handover_add(h, MONITOR_FD_TAP + (int)i, QEMU_FD_TAP + (int)i);
+    for (int i = 0; i < (int)RUNDIR_MAX_DISKS; i++)
+        if (fcntl(MONITOR_FD_DISK + i, F_GETFD) >= 0)
+            handover_add(h, MONITOR_FD_DISK + i, QEMU_FD_DISK + i);
     if (!str_eq(spec_string(m, "ram", "anonymous"), "anonymous"))
         handover_add(h, MONITOR_FD_RAM, QEMU_FD_RAM);
     handover_add(h, MONITOR_FD_CONSOLE_LOG, QEMU_FD_CONSOLE_LOG);

@@ -6,6 +6,7 @@
  */
 #include "monitor/monitor.h"
 
+#include "util/confine.h"
 #include "util/str.h"
 
 #include <fcntl.h>
@@ -19,7 +20,7 @@
 static int go_to_background(void)
 {
     sys_outlive_terminal();
-    for (int fd = MONITOR_FD_LOCK; fd < MONITOR_FD_TAP + (int)RUNDIR_MAX_TAPS; fd++)
+    for (int fd = MONITOR_FD_LOCK; fd < MONITOR_FD_END; fd++)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
     pid_t pid = fork();
     if (pid > 0)
@@ -165,6 +166,13 @@ static void write_end(struct monitor *m)
         log_say("cannot write down how it ended: %s", e.msg);
 }
 
+/* What QEMU or an agent says is read with as few rights as can be: files are written in the instance's directory only. */
+static void give_up_rights(const struct monitor *m)
+{
+    if (confine_drop_capabilities() < 0 || confine_writes(m->dir) < 0)
+        log_say("the monitor keeps its rights: %s", strerror(errno));
+}
+
 int main(int argc, char **argv)
 {
     static struct monitor m = {.pidfd = -1, .qmp = QMP_INIT, .listener = -1, .agent = {.fd = -1}};
@@ -178,12 +186,14 @@ int main(int argc, char **argv)
         m.clients[i].fd = -1;
     if (go_to_background() < 0)
         return VMUNDO_FAILED;
+    confine_no_new_privileges();
     int r = set_up(&m, attach, &e);
     /* Whoever started it was killed meanwhile: nobody knows that it runs. An attached one was running before. */
     if (!report(&e) && r == 0 && !attach)
         sys_pidfd_signal(m.pidfd, SIGKILL);
     if (r < 0)
         return VMUNDO_FAILED;
+    give_up_rights(&m);
     watch(&m);
     write_end(&m);
     return 0;

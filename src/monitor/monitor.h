@@ -13,6 +13,7 @@
  * descriptors of hyper/rundir.h; standard error is qemu.log. Its orders are in spec.json:
  *     argv         of QEMU
  *     taps         how many descriptors there are from MONITOR_FD_TAP on, for QEMU
+ *     images       for each disk that has one, by its name, the image, for `move`; as many descriptors from MONITOR_FD_DISK on
  *     timeout_ms   for QEMU to come up, and to load what was saved
  *     ram          "anonymous"; "shared", "private": from the file MONITOR_FD_RAM
  *     saved        not there: the guest boots; else the version of the QEMU that has saved it to MONITOR_FD_SAVED, which

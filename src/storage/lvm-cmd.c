@@ -7,8 +7,7 @@
  * has our lock as its standard input: flock(2) locks last as long as any descriptor of them, so whoever comes after us
  * (vmundo recover) waits for it before it looks at anything.
  *
- * Which disks there are is lvm's own business: no filter, devices file or lock setting is given to it. Only that it is to
- * look into /dev by itself: udev's list has a disk that was attached a moment ago, or not yet.
+ * Which disks there are is lvm's own business: no filter, devices file or lock setting is given to it.
  */
 #include "storage/lvm.h"
 
@@ -26,6 +25,9 @@
 #define MAX_ARGS 48
 #define MAX_TEXT ((size_t)64 << 20)
 #define MAX_COMPLAINT 8192
+/* How reports are written; and that lvm looks into /dev by itself: udev's list has a disk that came a moment ago, or not yet. */
+#define CONFIG                                                                                                             \
+    "report { compact_output=0 list_item_separator=\",\" } devices { obtain_device_list_from_udev=0 }"
 #define INVALID_COMMAND_LINE 3 /* lvm2 tools/errors.h, EINVALID_CMD_LINE */
 #define OLDEST "2.02.158"      /* the first with --reportformat json */
 
@@ -117,7 +119,7 @@ static int explain(const char *const *args, int status, char *said, struct vmund
 
 static int start(const char *const *args, const struct process_options *o, pid_t *ret, struct vmundo_error *err)
 {
-    const char *argv[MAX_ARGS] = {"lvm", args[0], "--config", "devices/obtain_device_list_from_udev=0"};
+    const char *argv[MAX_ARGS] = {"lvm", args[0], "--config", CONFIG};
     for (size_t n = 1; args[n]; n++) {
         if (n + 4 >= MAX_ARGS)
             return error_set(err, VMUNDO_FAILED, "too many arguments for lvm");

@@ -95,7 +95,7 @@ int lvm_parse_report(const char *text, struct lvm_vg *ret, struct vmundo_error *
 /* For a report of one's own: the options (settings of the host's that change its form are overridden), and members of
  * a row, where every value comes as text. */
 #define LVM_REPORT_OPTIONS                                                                                              \
-    "--reportformat", "json", "--config", "report{compact_output=0 list_item_separator=\",\"}", "--binary", "--units",  \
+    "--reportformat", "json", "--binary", "--units",  \
         "b", "--nosuffix"
 int lvm_get_text(const json_t *row, const char *key, char **ret, struct vmundo_error *err); /* frees *ret first */
 int lvm_get_number(const json_t *row, const char *key, uint64_t *ret, struct vmundo_error *err);

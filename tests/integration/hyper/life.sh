@@ -13,8 +13,20 @@ hyper start run "$work/vm.cfg"
 [ "$(processes)" = "$(monitor_pid)" ] || fail "processes: $(processes)" # and QEMU below it
 sleep 0.3
 [ ! -s "$(console_log)" ] || fail "the guest runs already"
-tr '\0' '\n' <"/proc/$(qemu_pid)/cmdline" | grep -qx "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny" ||
+tr '\0' '\n' <"/proc/$(qemu_pid)/cmdline" | grep -qxE "on,obsolete=deny,elevateprivileges=(allow|deny),spawn=deny,resourcecontrol=deny" ||
     fail "no sandbox"
+# has PID FIELD VALUE: of /proc/PID/status
+has() { [ "$(awk -v field="$2:" '$1 == field {print $2}' "/proc/$1/status")" = "$3" ] || fail "process $1: $2 is not $3"; }
+has "$(qemu_pid)" Seccomp 2
+has "$(qemu_pid)" NoNewPrivs 1
+has "$(qemu_pid)" CapPrm 0000000000000000
+has "$(monitor_pid)" NoNewPrivs 1
+if [ "$(id -u)" = 0 ]; then
+    nobody=$(id -u vmundo-qemu 2>/dev/null || id -u nobody)
+    for id in Uid Gid; do [[ $(grep "^$id:" "/proc/$(qemu_pid)/status") != *[[:space:]]0* ]] || fail "QEMU is root"; done
+    has "$(qemu_pid)" Uid "$nobody"
+    has "$(monitor_pid)" CapEff 0000000000000020 # to end QEMU
+fi
 [ "$(stat -c %a "$work"/run/*.sock "$work"/run/*.log "$work"/run/*.lock | sort -u)" = 600 ] || fail "open to others"
 
 step "a shell that waits for all output of the command does not wait for the domain"

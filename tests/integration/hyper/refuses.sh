@@ -61,6 +61,6 @@ echo "no qcow2 at all" >"$work/a.qcow2"
 fake_domain "disk = [ '$work/a.qcow2,qcow2,xvda,rw' ]"
 refused "failed with status 1: .*Image is not in qcow2 format"
 fake_domain "disk = [ '$work/missing.img,raw,xvda,rw' ]"
-refused "failed with status 1: .*missing.img.*No such file"
+refused "xvda: cannot open .*missing.img: No such file"
 fake_domain
 refused "failed with status 1: .*(kernel|vmlinuz)"

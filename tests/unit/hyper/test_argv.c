@@ -39,6 +39,8 @@ static void parse_host(const char *text, const struct domain *d, struct host *re
                                                                      : RAM_ANONYMOUS,
                                .incoming = host_has(line, " incoming"),
                                .ovmf = host_has(line, " ovmf") ? "/usr/share/ovmf/OVMF.fd" : NULL}};
+    if (host_has(line, " root"))
+        strcpy(ret->h.run_as, "123:456");
     for (size_t i = 0; i < d->n_disks; i++) {
         char word[64];
         snprintf(word, sizeof(word), " block=%s", d->disks[i].vdev);
