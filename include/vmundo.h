@@ -416,8 +416,8 @@ struct vmundo_pool_options {
     bool thin;                   /* with a thin pool over most of the volume group */
     unsigned stripes;            /* of the thin pool, 0: none */
     bool wipe;                   /* although there is something on the devices */
-    char **ret_fstab;            /* not NULL: of a path, the line for fstab(5) that mounts it at boot, the caller's; NULL in
-                                  * it otherwise */
+    char **ret_fstab;            /* not NULL: of a path, where there is no systemd, the line for fstab(5) that mounts it at
+                                  * boot, the caller's; NULL in it otherwise */
 };
 /* Errors: VMUNDO_USAGE; VMUNDO_CONFLICT the name is taken; VMUNDO_REFUSED. If it fails, there is no pool. */
 int vmundo_pool_create(struct vmundo *v, const struct vmundo_pool_options *options, struct vmundo_error *err);

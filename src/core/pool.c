@@ -6,6 +6,7 @@
  * A volume group in a file is made of several things in turn. It is in pools.json, as being made, before the first of
  * them: what a killed command leaves is cleared away by `pool remove`, or by the next `pool create` of that name.
  */
+#include "core/pool-unit.h"
 #include "core/pools.h"
 
 #include "hyper/hyper.h"
@@ -269,8 +270,11 @@ static void put_field(char *to, size_t size, const char *s)
     to[n] = '\0';
 }
 
-static int make_fstab(const struct xfs_pool *p, char **ret, struct vmundo_error *err)
+/* How it is mounted at the next boot: by a unit, or by a line that the user is told. */
+static int see_to_boot(const struct xfs_pool *p, const struct steps *s, char **ret, struct vmundo_error *err)
 {
+    if (pool_unit_can(p->path, p->dir))
+        return pool_unit_put(p->path, p->dir, p->device, s, err);
     char path[4 * 4096], dir[4 * 4096];
     if (!ret)
         return 0;
@@ -305,7 +309,7 @@ static int create_xfs(const struct vmundo *v, const struct vmundo_pool_options *
             return error_wrap(err, "%s was made, and could not be mounted", p.path);
         return -1;
     }
-    return remember_xfs(v, &p, err) < 0 ? -1 : make_fstab(&p, o->ret_fstab, err);
+    return remember_xfs(v, &p, err) < 0 ? -1 : see_to_boot(&p, s, o->ret_fstab, err);
 }
 
 /* Where it is mounted. Errors: VMUNDO_NOT_FOUND; VMUNDO_CONFLICT it is not. */
@@ -362,9 +366,9 @@ static int remove_xfs(const struct vmundo *v, const char *name, const struct ste
     if (pools_read(v, &pools, err) < 0)
         return -1;
     if (pool_canonical(name, &path, NULL) == 0 && pools_find(pools, path, &e) && lstat(path, &st) < 0 && errno == ENOENT)
-        return pools_forget(v, path, err);
+        return pool_unit_remove(e.mount, s, err) < 0 ? -1 : pools_forget(v, path, err);
     if (find_mounted(v, name, &p, node, err) < 0 || pool_xfs_check_empty(p.dir, err) < 0 ||
-        pool_xfs_remove(p.path, p.dir, s, err) < 0)
+        pool_unit_remove(p.dir, s, err) < 0 || pool_xfs_remove(p.path, p.dir, s, err) < 0)
         return -1;
     return pools_forget(v, p.path, err);
 }
@@ -408,7 +412,7 @@ static int mount_xfs(const struct vmundo *v, const struct vmundo_pool_options *o
         return usage(err, "for a device say with --mount where it is to be mounted");
     if (pool_xfs_mount(p.path, p.dir, s, err) < 0)
         return -1;
-    return remember_xfs(v, &p, err) < 0 ? -1 : make_fstab(&p, o->ret_fstab, err);
+    return remember_xfs(v, &p, err) < 0 ? -1 : see_to_boot(&p, s, o->ret_fstab, err);
 }
 
 /* ---- the public calls ------------------------------------------------------------------------------------------------ */
