@@ -238,10 +238,10 @@ static int plan_shared_ram(const struct vmundo *v, struct checkpoint *c, struct 
 int checkpoint_check_fork(const struct record *r, struct vmundo_error *err)
 {
     for (size_t i = 0; i < r->n_branches; i++)
-        if (!(r->branches[i].driver->flags & STORAGE_FROM_BRANCH))
+        if (!(r->branches[i].driver->flags & (STORAGE_FROM_BRANCH | STORAGE_ON_BRANCH)))
             return error_set(err, VMUNDO_REFUSED,
                              "a branch of driver %s can have no branches of its own, and so no fork: with its disks on "
-                             "XFS or btrfs, or on thin volumes, there are forks",
+                             "any file system, or on thin volumes, there are forks",
                              r->branches[i].driver->name);
     return check_branches(r, err);
 }

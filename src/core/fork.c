@@ -3,7 +3,8 @@
  * fork.c: other domains of one's state. Each fork is a domain like any other: its first checkpoint is a copy of the
  * state that it was forked from, in its own name, and it runs on branches of that. Disks are cloned, and RAM and saved
  * devices get a second name (nobody writes to a checkpoint's): so nothing of a fork depends on its parent, and whatever
- * can be done to the parent and its checkpoints afterwards does not concern it.
+ * can be done to the parent and its checkpoints afterwards does not concern it. (Overlays rest on the parent's, whose files stay
+ * for as long as that is so: storage/qcow2-chain.h.)
  *
  * Each fork is one operation in a journal entry of its own. What they are made of holds still, because the parent's
  * lock is ours until all of them stand. They are started side by side, by threads that each have a handle of their own.
@@ -221,24 +222,27 @@ static int fork_all(struct forking *f, struct vmundo *v, struct vmundo_error *er
 /* ---- what to fork, and what to call them ----------------------------------------------------------------------------
  */
 
-/* What runs gets a checkpoint; the branches of what is off hold still as they are. */
+/* Of what is off the branches hold still as they are, unless forks rested on them. */
+static bool holds_still(const struct record *r, bool running)
+{
+    for (size_t i = 0; i < r->n_branches && !running; i++)
+        running = r->branches[i].driver->flags & STORAGE_ON_BRANCH;
+    return !running;
+}
+
+/* What does not hold still gets a checkpoint. */
 static int take_state(struct operation *op, const struct vmundo_fork_options *o, struct vmundo_error *err)
 {
     bool running = false;
     const struct hyper_driver *h = hyper_find(op->before->hypervisor);
     if (verbs_is_running(op, &running, err) < 0)
         return -1;
-    if (!running)
+    if (holds_still(op->before, running))
         return checkpoint_of_leftover(op->before, &op->made, err) < 0 ? -1
                                                                       : str_copy("off", &op->made.consistency, err);
-    bool ram = !o->boot && h && h->save && (o->network || h->flags & HYPER_ISOLATES);
+    bool ram = running && !o->boot && h && h->save && (o->network || h->flags & HYPER_ISOLATES);
     op->verb = "checkpoint";
-    if (verbs_copy_before(op, err) < 0 ||
-        checkpoint_plan(op->v, op->before, NULL, ram, &op->made, err) < 0 ||
-        plan_preflight(&op->made.record, NULL, err) < 0)
-        return -1;
-    op->after->counter = op->after->base = op->made.id;
-    return operation_execute(op, err);
+    return verbs_plan_checkpoint(op, NULL, false, ram, err) < 0 ? -1 : operation_execute(op, err);
 }
 
 /* There are no forks, and so the checkpoint that was made for them goes. Returns -1. */

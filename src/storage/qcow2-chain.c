@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 
 /* ---- downwards -------------------------------------------------------------------------------------------------- */
 
@@ -169,6 +170,9 @@ int chain_remove(const struct branch *b, struct vmundo_error *err)
     struct vmundo_error local = {0};
     if (sidecar_open(b->path, false, &dirfd, &name, &local) < 0)
         return local.errnum == ENOENT ? 0 : error_set(err, local.code, "%s", local.msg);
+    /* A domain and its forks, each with a lock of its own, have overlays here that rest on one another. */
+    if (TEMP_FAILURE_RETRY(flock(dirfd, LOCK_EX)) < 0)
+        return error_errno(err, errno, "cannot lock the directory of %s", b->path);
     if (is_rested_on(dirfd, name, NULL, &others, err) < 0)
         return -1;
     if (others)

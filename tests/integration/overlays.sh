@@ -69,6 +69,42 @@ vmundo prune -q vm s1
 count 1 0
 vmundo stop -q --force vm
 
+step "forks rest on what they are forked from, and keep it for as long"
+write 1
+vmundo checkpoint -q vm s1
+write 2
+holds_in() { # DOMAIN N
+    qemu-img compare -q -F raw "$(field "$1" disks.0.branch)" "$work/want.$2.img" || fail "the disk of $1 does not hold state $2"
+}
+vmundo fork -q vm@s1 --count 2
+vmundo fork -q vm --name other # off: it goes on in an overlay of its own
+holds 2
+holds_in vm-1 1
+holds_in vm-2 1
+holds_in other 2
+expect_exit 4 "overlay of domain (vm-1|vm-2|other)" vmundo keep vm
+qemu-io -f qcow2 -c "write -q -P 5 0 64k" "$(field vm-1 disks.0.branch)" >/dev/null
+holds_in vm-2 1
+vmundo rollback -q vm-1
+holds_in vm-1 1
+vmundo prune -q vm s1
+vmundo drop -q vm
+holds_in vm-1 1
+holds_in vm-2 1
+holds_in other 2
+vmundo stop -q --force other
+vmundo keep -q other --to "$work/kept"
+qemu-img compare -q -f raw -F raw "$work/kept/xvda.img" "$work/want.2.img" || fail "what was kept"
+rm -r "$work/kept"
+vmundo drop -q vm-2
+holds_in vm-1 1
+vmundo drop -q vm-1
+unchanged
+[ ! -e "$fs/.vmundo" ] || fail "left: $(ls -A "$fs/.vmundo")"
+no_traces forks
+vmundo run -q -H null "$work/vm.cfg"
+vmundo stop -q --force vm
+
 step "keep: all of the chain, also when it was cut off"
 for n in 1 2 3; do
     write $n

@@ -96,6 +96,17 @@ if [ "$fstype" != ext4 ]; then
     mv "${rams[0]}" "$work/aside.$$" && mv "${rams[1]}" "${rams[0]}" && mv "$work/aside.$$" "${rams[1]}"
 fi
 
+if [ "$fstype" = ext4 ]; then # elsewhere: fork.sh
+    step "a fork of what it was, with its RAM"
+    vmundo fork vm@one
+    guest_is vm-1 one one
+    guest_now vm-1 forked
+    is five
+    vmundo rollback vm-1
+    guest_is vm-1 one one
+    vmundo drop vm-1
+fi
+
 step "the origin"
 vmundo rollback vm
 is zero
