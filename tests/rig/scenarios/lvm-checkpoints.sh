@@ -66,6 +66,19 @@ vmundo keep one-1 --to "$W/kept"
 same "$(sum "$W/kept/xvda.img") $(sum "$W/kept/xvdb.img")" "$two" "images"
 vmundo prune one second
 same "$(both)" "$two" "the branch of a checkpoint that is gone"
+say "recorded, and back to a moment of it"
+recorded() { vmundo tree one --all | grep -c '(recorded ' || true; }
+vmundo record one --every 2s
+until_true 90 eval '[ "$(recorded)" -ge 2 ]'
+at=$(date '+%F %T')
+sleep 1
+change 900
+until_true 90 eval '[ "$(recorded)" -ge 4 ]'
+vmundo record one --stop
+[ "$(both)" != "$two" ] || fail "nothing was changed"
+vmundo rollback one --to "$at"
+same "$(both)" "$two" "the disks at $at"
+vmundo prune one --recorded
 say "keep"
 vmundo stop --force one
 vmundo keep one
