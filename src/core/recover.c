@@ -258,6 +258,27 @@ static void tend_reserve(struct vmundo *v, const char *name, struct lock *lock, 
     *count += changed;
 }
 
+/* What was being written when somebody was killed, and not for an operation, which would be finished. */
+static int sweep_marks(struct vmundo *v, const char *name, unsigned *count, struct vmundo_error *err)
+{
+    struct vmundo_error e = {0};
+    int fd = -1;
+    if (checkpoint_open_folder(v, name, false, &fd, &e) < 0)
+        return e.errnum == ENOENT ? 0 : error_set(err, e.code, "%s", e.msg);
+    CLEANUP(cleanup_dir) DIR *d = fdopendir(fd);
+    if (!d)
+        return error_errno(err, errno, "cannot read the checkpoints of %s", name);
+    for (struct dirent *f = readdir(d); f; f = readdir(d)) {
+        if (f->d_name[0] != '.' || !str_has_suffix(f->d_name, ".tmp"))
+            continue;
+        ++*count;
+        context_report(v, VMUNDO_EVENT_ACTION, name, "remove the half-written mark of a checkpoint");
+        if (!v->dry_run && unlinkat(dirfd(d), f->d_name, 0) < 0)
+            return error_errno(err, errno, "cannot remove %s of %s", f->d_name, name);
+    }
+    return 0;
+}
+
 static int remove_folder(struct vmundo *v, const char *name, unsigned *count, struct vmundo_error *err)
 {
     ++*count;
@@ -285,7 +306,7 @@ static int tend(struct vmundo *v, const char *name, unsigned *count, struct vmun
     if (entry.id)
         return 0;
     if (text) {
-        int r = rewatch(v, name, text, count, err);
+        int r = rewatch(v, name, text, count, err) < 0 || sweep_marks(v, name, count, err) < 0 ? -1 : 0;
         tend_reserve(v, name, &lock, count);
         return r;
     }

@@ -577,7 +577,7 @@ int sidecar_preflight(const struct branch *b, struct vmundo_error *err)
     *strrchr(dir, '/') = '\0';
     struct vmundo_error local = {0};
     if (open_dir(parent, name, &fd, &local) < 0 && local.errnum != ENOENT)
-        return error_set(err, VMUNDO_REFUSED, "%s: %s", dir, local.msg);
+        return error_set(err, local.errnum ? VMUNDO_FAILED : VMUNDO_REFUSED, "%s: %s", dir, local.msg);
     if (fstatvfs(parent, &v) < 0)
         return error_errno(err, errno, "%s", dir);
     if (v.f_flag & ST_RDONLY)

@@ -12,6 +12,7 @@ class Operation:
     changed = True        # the branches are changed before it
     needs_null = False
     repeat = False        # not in the journal: if it failed, it is done again, instead of recovered
+    shuts_down = False    # the guest is asked to power off, which nobody can undo
     timed = False         # on a running QEMU's disks and RAM, which cannot be changed from outside
 
     def __init__(self, world):
@@ -76,6 +77,7 @@ class RollbackForget(Operation):
 
 
 class Keep(Operation):
+    shuts_down = True
     command = ("keep", "vm")
 
     def wants_running(self):
@@ -90,7 +92,7 @@ class Drop(Operation):
 
 
 class Stop(Operation):
-    command = ("stop", "vm")
+    shuts_down = True
 
     def arguments(self):
         return ["stop", "vm"] + (["--force"] if self.qemu else [])
@@ -184,6 +186,7 @@ class DropFork(Fork):
 
 
 class KeepTo(Operation):
+    shuts_down = True
     timed = True
 
     def set_up(self):
@@ -212,6 +215,7 @@ class PruneRecorded(Record):
 
 
 class Recover(Operation):
+    repeat = True
     """What a rollback left that was killed, before or after its switch."""
     command = ("recover",)
     share = 0.3

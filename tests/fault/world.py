@@ -258,7 +258,8 @@ class World:
     def look(self):
         mark = leaks.read(f"{self.state_dir}/id")
         lines = list(self.normal_traces()) + list(self.database()) + list(self.power()) + list(self.images())
-        return [line.replace(mark, "ID") if mark else line for line in lines]
+        lines = [line.replace(mark, "ID") if mark else line for line in lines]
+        return [re.sub(r"\.[0-9]+\.ram", ".N.ram", line) for line in lines] # the number of the instance, as with run.N
 
     # ---- beginning anew -----------------------------------------------------------------------------------------
 
