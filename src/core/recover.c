@@ -35,10 +35,12 @@ static int domain_folders(const struct vmundo *v, struct strv *ret, struct vmund
     CLEANUP(cleanup_dir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
     if (!d)
         return error_errno(err, errno, "cannot read %s/domains", v->state_dir);
-    for (struct dirent *e = readdir(d); e; e = readdir(d))
+    const struct dirent *e;
+    int r;
+    while ((r = sys_next_entry(d, &e, err)) > 0)
         if (vmundo_name_is_valid(e->d_name) && strv_add(ret, e->d_name, err) < 0)
             return -1;
-    return 0;
+    return r;
 }
 
 static int open_or_rebuild(struct vmundo *v, bool *ret_rebuilt, struct vmundo_error *err)
@@ -82,11 +84,13 @@ static int import_checkpoints(struct vmundo *v, const char *name, struct vmundo_
     CLEANUP(cleanup_dir) DIR *d = fdopendir(fd);
     if (!d)
         return error_errno(err, errno, "cannot read the checkpoints of %s", name);
-    for (struct dirent *f = readdir(d); f; f = readdir(d))
+    const struct dirent *f;
+    int r;
+    while ((r = sys_next_entry(d, &f, err)) > 0)
         if (str_has_suffix(f->d_name, ".json") && f->d_name[0] != '.' &&
             import_checkpoint(v, name, fd, f->d_name, err) < 0)
             return -1;
-    return 0;
+    return r;
 }
 
 /* The record does not follow what is recorded: the newest recorded checkpoint is what it descends from. */
@@ -268,7 +272,9 @@ static int sweep_marks(struct vmundo *v, const char *name, unsigned *count, stru
     CLEANUP(cleanup_dir) DIR *d = fdopendir(fd);
     if (!d)
         return error_errno(err, errno, "cannot read the checkpoints of %s", name);
-    for (struct dirent *f = readdir(d); f; f = readdir(d)) {
+    const struct dirent *f;
+    int r;
+    while ((r = sys_next_entry(d, &f, err)) > 0) {
         if (f->d_name[0] != '.' || !str_has_suffix(f->d_name, ".tmp"))
             continue;
         ++*count;
@@ -276,7 +282,7 @@ static int sweep_marks(struct vmundo *v, const char *name, unsigned *count, stru
         if (!v->dry_run && unlinkat(dirfd(d), f->d_name, 0) < 0)
             return error_errno(err, errno, "cannot remove %s of %s", f->d_name, name);
     }
-    return 0;
+    return r;
 }
 
 static int remove_folder(struct vmundo *v, const char *name, unsigned *count, struct vmundo_error *err)

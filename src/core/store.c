@@ -179,14 +179,16 @@ int store_records(const struct vmundo *v, struct strv *ret, struct vmundo_error 
     CLEANUP(cleanup_dir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
     if (!d)
         return error_errno(err, errno, "cannot read %s/domains", v->state_dir);
-    for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+    const struct dirent *e;
+    int r;
+    while ((r = sys_next_entry(d, &e, err)) > 0) {
         char path[NAME_MAX + sizeof("/record.json")];
         snprintf(path, sizeof(path), "%s/record.json", e->d_name);
         if (vmundo_name_is_valid(e->d_name) && faccessat(fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0 &&
             strv_add(ret, e->d_name, err) < 0)
             return -1;
     }
-    return 0;
+    return r;
 }
 
 /* A database without content: the first of a new state directory, or what is left where one was lost. */

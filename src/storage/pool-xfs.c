@@ -210,10 +210,11 @@ static int look_into(int fd, char ret_name[NAME_MAX + 1], const char *dir, struc
     if (!d)
         return error_errno(err, errno, "cannot read %s", dir);
     ret_name[0] = '\0';
-    for (const struct dirent *e; (e = readdir(d));)
-        if (!str_eq(e->d_name, ".") && !str_eq(e->d_name, ".."))
-            snprintf(ret_name, NAME_MAX + 1, "%s", e->d_name);
-    return 0;
+    const struct dirent *e;
+    int r;
+    while ((r = sys_next_entry(d, &e, err)) > 0)
+        snprintf(ret_name, NAME_MAX + 1, "%s", e->d_name);
+    return r;
 }
 
 static int open_mount_point(const char *dir, int *ret, struct vmundo_error *err)
