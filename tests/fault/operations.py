@@ -4,6 +4,7 @@ is not written here: old is what set_up leaves, new what the command makes of it
 """
 import os
 import shutil
+import time
 
 
 class Operation:
@@ -202,12 +203,13 @@ class Record(Operation):
     """One more is recorded, and an older one goes."""
     timed = True
     second = "raw"
-    command = ("record", "vm", "--once", "--every", "100ms", "--keep", "1ms")
+    command = ("record", "vm", "--once", "--every", "100ms", "--keep", "100ms")
 
     def set_up(self):
         self.run_domain()
         self.w.vmundo("record", "-q", "vm", "--once")
         self.w.vmundo("checkpoint", "-q", "vm", "child")
+        time.sleep(0.1) # so old is the one that goes
 
 
 class PruneRecorded(Record):

@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 
 import leaks
 
@@ -237,6 +238,12 @@ class World:
                 yield f"unfinished {row}"
         db.close()
 
+    def fold_log(self):
+        """SQLite's log grows with each command, and is read by each: without this no two runs would have the same calls."""
+        with sqlite3.connect(f"{self.state_dir}/state.db") as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+
     def power(self):
         for path in leaks.files(f"{self.state_dir}/domains"):
             if path.endswith("/running"):
@@ -264,9 +271,13 @@ class World:
     # ---- beginning anew -----------------------------------------------------------------------------------------
 
     def end_processes(self):
-        for sig in (signal.SIGTERM, signal.SIGKILL):
-            for pid in list(leaks.processes()):
-                os.kill(pid, sig)
+        for _ in range(200): # whose parent ends becomes ours
+            left = list(leaks.processes())
+            if not left:
+                return
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
 
     def begin_anew(self):
         """After a failure: everything that there is goes, with none of vmundo's help."""
