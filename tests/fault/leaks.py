@@ -18,11 +18,16 @@ def read(path):
         return ""
 
 
-def loops(work):
+def loop_files(work):
     for name in os.listdir("/sys/block"):
         file = name.startswith("loop") and read(f"/sys/block/{name}/loop/backing_file").strip()
         if file and work in file:
-            yield f"loop {file}"
+            yield name, file
+
+
+def loops(work):
+    for _, file in loop_files(work):
+        yield f"loop {file}"
 
 
 def mounts(work):

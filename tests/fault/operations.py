@@ -41,6 +41,9 @@ class Operation:
     def arguments(self):
         return list(self.command)
 
+    def again(self):
+        self.w.vmundo(*self.arguments())
+
     def tear_down(self):
         for name in ("vm-1", "vm"):
             if self.w.run("status", name) == 0:
@@ -250,11 +253,23 @@ class Pool(Operation):
     def create(self):
         return ["pool", "create", self.path(), "--size", "320M"]
 
+    def again(self):
+        """As its message says: one that is there and not mounted is mounted first."""
+        if self.w.run(*self.arguments()) == 0:
+            return
+        if "pool mount" not in self.w.output():
+            raise RuntimeError(f"done again it says: {self.w.output()}")
+        self.w.vmundo("pool", "mount", self.path())
+        self.w.run(*self.arguments())
+
     def tear_down(self):
+        self.w.run("recover")
         if os.path.exists(self.path()):
-            self.w.run("pool", "mount", self.path())
+            self.w.vmundo("pool", "mount", self.path())
+        if os.path.exists(self.path()) or os.path.exists(f"{self.path()}.d"):
             self.w.run("pool", "remove", self.path())
-        shutil.rmtree(f"{self.path()}.d", ignore_errors=True)
+        if os.path.exists(f"{self.path()}.d"): # an empty mount point may be the user's, and stays if it was killed
+            os.rmdir(f"{self.path()}.d")
 
 
 class PoolCreate(Pool):

@@ -11,7 +11,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 
@@ -122,10 +121,19 @@ class World:
             os.symlink(f"{self.build}/tests/fault/fault-spawned", f"{self.work}/wrapped/{name}")
 
     def close(self):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self.end_processes()
-        for place in reversed(self.mounted):
-            subprocess.run(["umount", "-l", place], check=False, stderr=subprocess.DEVNULL)
+        self.unmount([])
         shutil.rmtree(self.work, ignore_errors=True)
+
+    def unmount(self, but):
+        """All below our directory, and what of loop devices remains."""
+        for line in reversed(list(leaks.mounts(self.work))):
+            if line.split()[1] not in but:
+                subprocess.run(["umount", "-l", line.split()[1]], check=False, stderr=subprocess.DEVNULL)
+        for name, file in leaks.loop_files(self.work):
+            if file not in [f"{place}.image" for place in but]:
+                subprocess.run(["losetup", "-d", f"/dev/{name}"], check=False, stderr=subprocess.DEVNULL)
 
     # ---- running vmundo -----------------------------------------------------------------------------------------
 
@@ -216,7 +224,9 @@ class World:
     # ---- what it is like ----------------------------------------------------------------------------------------
 
     def traces(self):
-        return leaks.traces(self.work, [f"{self.work}/xfs", f"{self.work}/ext4"], self.state_dir)
+        found = leaks.traces(self.work, [f"{self.work}/xfs", f"{self.work}/ext4"], self.state_dir)
+        pools = leaks.read(f"{self.state_dir}/pools.json")
+        return [line for line in found if "path" in pools or line != "state pools.json"] # that of no pools stays
 
     def normal_traces(self):
         for line in self.traces():
@@ -262,9 +272,16 @@ class World:
             xattrs = [(k, os.getxattr(path, k)) for k in os.listxattr(path)]
             yield f"origin {path}: {s.st_mode:o} {s.st_uid} {s.st_gid} {s.st_size} {xattrs}"
 
+    def pool(self):
+        for path in (f"{self.work}/pool", f"{self.work}/pool.d"):
+            if os.path.exists(path):
+                room = os.statvfs(path).f_blocks if os.path.ismount(path) else 0
+                yield f"pool {path}: {os.path.isdir(path) or os.path.getsize(path)} {room}"
+
     def look(self):
         mark = leaks.read(f"{self.state_dir}/id")
-        lines = list(self.normal_traces()) + list(self.database()) + list(self.power()) + list(self.images())
+        lines = list(self.normal_traces()) + list(self.database()) + list(self.power()) + list(self.images()) \
+            + list(self.pool())
         lines = [line.replace(mark, "ID") if mark else line for line in lines]
         return [re.sub(r"\.[0-9]+\.ram", ".N.ram", line) for line in lines] # the number of the instance, as with run.N
 
@@ -282,18 +299,16 @@ class World:
     def begin_anew(self):
         """After a failure: everything that there is goes, with none of vmundo's help."""
         self.end_processes()
-        for line in leaks.mounts(self.work):
-            if line.split()[1] not in self.mounted:
-                subprocess.run(["umount", "-l", line.split()[1]], check=False)
+        self.unmount(self.mounted)
         shutil.rmtree(self.state_dir, ignore_errors=True)
         for place in self.mounted:
             for name in os.listdir(place):
                 path = os.path.join(place, name)
                 if path not in self.origins():
                     shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+        for path in (f"{self.work}/pool", f"{self.work}/pool.d"):
+            if os.path.exists(path):
+                os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
         self.restore_origins()
         self.vmundo("list")
 
-    def skip(self, why):
-        print(f"SKIP: {why}")
-        sys.exit(77)
