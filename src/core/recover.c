@@ -46,12 +46,17 @@ static int domain_folders(const struct vmundo *v, struct strv *ret, struct vmund
 static int open_or_rebuild(struct vmundo *v, bool *ret_rebuilt, struct vmundo_error *err)
 {
     struct vmundo_error e = {0};
-    if (store_open(v, &e) == 0 && store_check(v, &e) == 0)
-        return 0;
-    if (e.errnum != EUCLEAN) {
-        if (err)
-            *err = e;
-        return -1;
+    /* A moment in which it could not be read looks like damage: what is damaged is so the second time, too. */
+    for (int i = 0; i < 2; i++) {
+        store_close(v);
+        e = (struct vmundo_error){0};
+        if (store_open(v, &e) == 0 && store_check(v, &e) == 0)
+            return 0;
+        if (e.errnum != EUCLEAN) {
+            if (err)
+                *err = e;
+            return -1;
+        }
     }
     context_report(v, VMUNDO_EVENT_WARNING, NULL, e.msg);
     if (v->dry_run)

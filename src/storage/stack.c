@@ -135,7 +135,7 @@ static int can_reflink(int fd, const char *fs_type, bool *ret, struct vmundo_err
     *ret = str_eq(fs_type, "btrfs") || str_eq(fs_type, "bcachefs");
     if (!str_eq(fs_type, "xfs"))
         return 0;
-    if (ioctl(fd, XFS_IOC_GEOMETRY_V1, &g) < 0)
+    if (TEMP_FAILURE_RETRY(ioctl(fd, XFS_IOC_GEOMETRY_V1, &g)) < 0)
         return error_errno(err, errno, "cannot ask XFS whether it shares blocks");
     *ret = g.flags & XFS_FLAG_REFLINK;
     return 0;
