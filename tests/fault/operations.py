@@ -81,7 +81,6 @@ class RollbackForget(Operation):
 
 
 class Keep(Operation):
-    shuts_down = True
     command = ("keep", "vm")
 
     def wants_running(self):
@@ -89,6 +88,14 @@ class Keep(Operation):
 
     def set_up(self):
         self.run_domain()
+        if not self.qemu: # else it is off already
+            self.w.vmundo("stop", "-q", "--force", "vm")
+
+
+class KeepStop(Operation):
+    """Of one that runs, as soon as it has shut down."""
+    shuts_down = True
+    command = ("keep", "vm", "--stop")
 
 
 class Drop(Operation):
@@ -190,13 +197,11 @@ class DropFork(Fork):
 
 
 class KeepTo(Operation):
-    shuts_down = True
     timed = True
 
     def set_up(self):
         self.run_domain()
-        if self.qemu:
-            self.w.vmundo("stop", "-q", "--force", "vm")
+        self.w.vmundo("stop", "-q", "--force", "vm")
 
     def arguments(self):
         return ["keep", "vm", "--to", f"{self.w.work}/xfs/kept"]
@@ -294,7 +299,7 @@ class PoolRemove(PoolGrow):
 
 
 operations = {
-    "run": Run, "run-reserve": RunReserve, "rollback": Rollback, "rollback-forget": RollbackForget, "keep": Keep, "drop": Drop,
+    "run": Run, "run-reserve": RunReserve, "rollback": Rollback, "rollback-forget": RollbackForget, "keep": Keep, "keep-stop": KeepStop, "drop": Drop,
     "stop": Stop, "start": Start, "checkpoint": Checkpoint, "checkpoint-ram": CheckpointRam, "travel": Travel, "undo": Undo,
     "prune": Prune, "prune-last": PruneLast, "prune-recorded": PruneRecorded, "pin": Pin, "unpin": Unpin, "fork": Fork,
     "drop-fork": DropFork, "keepto": KeepTo, "record": Record, "recover": Recover, "recover-finish": RecoverFinish,
