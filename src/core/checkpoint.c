@@ -337,8 +337,10 @@ static int remove_files(const struct vmundo *v, const struct checkpoint *c, stru
             return error_errno(err, errno, "cannot remove %s of %s", name, c->record.name);
     }
     AUTO_CLOSE int domain = -1;
-    if (context_domain_dir(v, c->record.name, false, &domain, NULL) == 0)
-        unlinkat(domain, FOLDER, AT_REMOVEDIR); /* if that was the last */
+    if (context_domain_dir(v, c->record.name, false, &domain, err) < 0)
+        return -1;
+    if (unlinkat(domain, FOLDER, AT_REMOVEDIR) < 0 && errno != ENOTEMPTY && errno != EEXIST && errno != ENOENT)
+        return error_errno(err, errno, "cannot remove %s of %s", FOLDER, c->record.name);
     return 0;
 }
 

@@ -173,14 +173,18 @@ int lock_sweep(const struct vmundo *v, unsigned *count, struct vmundo_error *err
     CLEANUP(cleanup_dir) DIR *d = dirfd < 0 ? NULL : fdopendir(dirfd);
     if (!d)
         return error_errno(err, errno, "cannot read %s/locks", v->state_dir);
-    for (struct dirent *e = readdir(d); e; e = readdir(d)) {
-        if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
-            continue;
+    const struct dirent *e;
+    int r;
+    while ((r = sys_next_entry(d, &e, err)) > 0) {
         AUTO_CLOSE int fd = openat(dirfd, e->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 || !still_there(dirfd, e->d_name, fd))
+        bool mine = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+        if (!mine && errno != ENOENT && errno != EWOULDBLOCK)
+            return error_errno(err, errno, "cannot lock %s/locks/%s", v->state_dir, e->d_name);
+        if (!mine || !still_there(dirfd, e->d_name, fd))
             continue;
-        if (unlinkat(dirfd, e->d_name, 0) == 0)
-            ++*count;
+        if (unlinkat(dirfd, e->d_name, 0) < 0)
+            return error_errno(err, errno, "cannot remove %s/locks/%s", v->state_dir, e->d_name);
+        ++*count;
     }
-    return 0;
+    return r;
 }

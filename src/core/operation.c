@@ -380,6 +380,7 @@ static int shut_down(struct operation *op, struct vmundo_error *err)
     bool off = false;
     if (instance_open(op->v, op->before, &c, err) < 0 || hyper_shutdown(&c.i, op->timeout_ms, &off, err) < 0)
         return -1;
+    op->has_shut_down = off;
     if (off || op->force)
         return 0;
     return error_set(err, VMUNDO_FAILED,
@@ -714,8 +715,14 @@ int operation_execute(struct operation *op, struct vmundo_error *err)
         return 0;
     if (write_journal(op, err) < 0)
         return -1;
-    if (build(op, &e) == 0 && switch_over(op, &e) == 0)
+    int r = build(op, &e);
+    bool built = r == 0;
+    if (built && (r = switch_over(op, &e)) == 0)
         return operation_finish(op, "done", err);
+    if (built && e.code == VMUNDO_INTERRUPTED) /* has it switched? Until that is known nothing may go */
+        return error_set(err, e.code, "%s: %s", op->name, e.msg);
+    if (op->has_shut_down)
+        error_set(&e, e.code, "%s; its guest has been shut down, 'vmundo start %s' goes on with it", e.msg, op->name);
     if (operation_undo(op, e.msg, &undo) < 0)
         return error_set(err, VMUNDO_INTERRUPTED, "%s; then %s", e.msg, undo.msg);
     if (err)

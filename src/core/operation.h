@@ -62,6 +62,7 @@ struct operation {
     char *to;                /* a new directory that gets images of before's disks, and the domain goes; owned, NULL: none */
     bool old_first;          /* no room for the old and the new branches at once: all of it happens after SWITCH */
     bool shut_down;          /* PREPARE asks the guest to power off, timeout_ms long; with force a no is no failure */
+    bool has_shut_down;      /* and it did, which undoing does not undo */
     bool force;
     unsigned timeout_ms;
     unsigned pause_ms;      /* how long the guest may be kept paused for made, 0: some seconds */

@@ -14,6 +14,7 @@
 #include "util/sys.h"
 
 #include <fcntl.h>
+#include <sys/mount.h>
 
 #define MAX_NAME "63"
 
@@ -164,7 +165,7 @@ static int grow_group(const struct vmundo *v, const struct vmundo_pool_options *
         return usage(err, "--size is for a pool in a file: this one grows by devices, or as its devices do");
     if (o->size && o->devices && o->devices[0])
         return usage(err, "give either devices or --size");
-    if (check_devices(o, &devices, err) < 0 || (o->size && pool_grow_file(e.path, o->size, s, err) < 0))
+    if (check_devices(o, &devices, err) < 0 || (o->size && pool_grow_file(e.path, o->size, NULL, s, err) < 0))
         return -1;
     return lvm_group_grow(o->name, &devices, s, err);
 }
@@ -289,6 +290,20 @@ static int remember_xfs(const struct vmundo *v, const struct xfs_pool *p, struct
     return pools_put(v, &(struct pool_entry){.name = p->path, .kind = "xfs", .path = p->path, .mount = p->dir}, err);
 }
 
+/* Of a pool that was just made, and is empty. */
+static int take_back_xfs(const struct vmundo *v, const struct xfs_pool *p, bool mounted, const struct steps *s)
+{
+    if (pool_unit_remove(p->dir, s, NULL) < 0)
+        return -1;
+    if (mounted && umount2(p->dir, UMOUNT_NOFOLLOW) < 0)
+        return -1;
+    if (!p->device)
+        (void)rmdir(p->dir);
+    if (p->device ? signature_wipe(p->path, NULL) < 0 : pool_remove_file(p->path, NULL) < 0)
+        return -1;
+    return pools_forget(v, p->path, NULL);
+}
+
 static int create_xfs(const struct vmundo *v, const struct vmundo_pool_options *o, const struct steps *s,
                       struct vmundo_error *err)
 {
@@ -304,12 +319,13 @@ static int create_xfs(const struct vmundo *v, const struct vmundo_pool_options *
                          p.path);
     if (pool_xfs_create(p.path, p.device, o->size, s, err) < 0)
         return -1;
-    if (pool_xfs_mount(p.path, p.dir, s, err) < 0) {
-        if (p.device ? signature_wipe(p.path, NULL) < 0 : pool_remove_file(p.path, NULL) < 0)
-            return error_wrap(err, "%s was made, and could not be mounted", p.path);
-        return -1;
-    }
-    return remember_xfs(v, &p, err) < 0 ? -1 : see_to_boot(&p, s, o->ret_fstab, err);
+    bool mounted = pool_xfs_mount(p.path, p.dir, s, err) == 0;
+    if (mounted && remember_xfs(v, &p, err) == 0 && see_to_boot(&p, s, o->ret_fstab, err) == 0)
+        return 0;
+    if (!v->dry_run && take_back_xfs(v, &p, mounted, s) < 0)
+        return error_wrap(err, "%s was made, and could not be removed again ('vmundo pool mount %s' goes on with it)", p.path,
+                          p.path);
+    return -1;
 }
 
 /* Where it is mounted. Errors: VMUNDO_NOT_FOUND; VMUNDO_CONFLICT it is not. */
@@ -349,7 +365,7 @@ static int grow_xfs(const struct vmundo *v, const struct vmundo_pool_options *o,
     if (p.device == (o->size != 0))
         return usage(err, p.device ? "--size is for a pool in a file: this one grows as its device does"
                                    : "say with --size how large the pool is to be");
-    if (o->size && pool_grow_file(p.path, o->size, s, err) < 0)
+    if (o->size && pool_grow_file(p.path, o->size, node, s, err) < 0)
         return -1;
     return steps_take(s, "let the file system at %s have the new room", p.dir) ? pool_xfs_grow(p.device ? p.path : node, err)
                                                                               : 0;

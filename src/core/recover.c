@@ -35,21 +35,28 @@ static int domain_folders(const struct vmundo *v, struct strv *ret, struct vmund
     CLEANUP(cleanup_dir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
     if (!d)
         return error_errno(err, errno, "cannot read %s/domains", v->state_dir);
-    for (struct dirent *e = readdir(d); e; e = readdir(d))
+    const struct dirent *e;
+    int r;
+    while ((r = sys_next_entry(d, &e, err)) > 0)
         if (vmundo_name_is_valid(e->d_name) && strv_add(ret, e->d_name, err) < 0)
             return -1;
-    return 0;
+    return r;
 }
 
 static int open_or_rebuild(struct vmundo *v, bool *ret_rebuilt, struct vmundo_error *err)
 {
     struct vmundo_error e = {0};
-    if (store_open(v, &e) == 0 && store_check(v, &e) == 0)
-        return 0;
-    if (e.errnum != EUCLEAN) {
-        if (err)
-            *err = e;
-        return -1;
+    /* A moment in which it could not be read looks like damage: what is damaged is so the second time, too. */
+    for (int i = 0; i < 2; i++) {
+        store_close(v);
+        e = (struct vmundo_error){0};
+        if (store_open(v, &e) == 0 && store_check(v, &e) == 0)
+            return 0;
+        if (e.errnum != EUCLEAN) {
+            if (err)
+                *err = e;
+            return -1;
+        }
     }
     context_report(v, VMUNDO_EVENT_WARNING, NULL, e.msg);
     if (v->dry_run)
@@ -82,11 +89,13 @@ static int import_checkpoints(struct vmundo *v, const char *name, struct vmundo_
     CLEANUP(cleanup_dir) DIR *d = fdopendir(fd);
     if (!d)
         return error_errno(err, errno, "cannot read the checkpoints of %s", name);
-    for (struct dirent *f = readdir(d); f; f = readdir(d))
+    const struct dirent *f;
+    int r;
+    while ((r = sys_next_entry(d, &f, err)) > 0)
         if (str_has_suffix(f->d_name, ".json") && f->d_name[0] != '.' &&
             import_checkpoint(v, name, fd, f->d_name, err) < 0)
             return -1;
-    return 0;
+    return r;
 }
 
 /* The record does not follow what is recorded: the newest recorded checkpoint is what it descends from. */
@@ -258,6 +267,29 @@ static void tend_reserve(struct vmundo *v, const char *name, struct lock *lock, 
     *count += changed;
 }
 
+/* What was being written when somebody was killed, and not for an operation, which would be finished. */
+static int sweep_marks(struct vmundo *v, const char *name, unsigned *count, struct vmundo_error *err)
+{
+    struct vmundo_error e = {0};
+    int fd = -1;
+    if (checkpoint_open_folder(v, name, false, &fd, &e) < 0)
+        return e.errnum == ENOENT ? 0 : error_set(err, e.code, "%s", e.msg);
+    CLEANUP(cleanup_dir) DIR *d = fdopendir(fd);
+    if (!d)
+        return error_errno(err, errno, "cannot read the checkpoints of %s", name);
+    const struct dirent *f;
+    int r;
+    while ((r = sys_next_entry(d, &f, err)) > 0) {
+        if (f->d_name[0] != '.' || !str_has_suffix(f->d_name, ".tmp"))
+            continue;
+        ++*count;
+        context_report(v, VMUNDO_EVENT_ACTION, name, "remove the half-written mark of a checkpoint");
+        if (!v->dry_run && unlinkat(dirfd(d), f->d_name, 0) < 0)
+            return error_errno(err, errno, "cannot remove %s of %s", f->d_name, name);
+    }
+    return r;
+}
+
 static int remove_folder(struct vmundo *v, const char *name, unsigned *count, struct vmundo_error *err)
 {
     ++*count;
@@ -285,7 +317,7 @@ static int tend(struct vmundo *v, const char *name, unsigned *count, struct vmun
     if (entry.id)
         return 0;
     if (text) {
-        int r = rewatch(v, name, text, count, err);
+        int r = rewatch(v, name, text, count, err) < 0 || sweep_marks(v, name, count, err) < 0 ? -1 : 0;
         tend_reserve(v, name, &lock, count);
         return r;
     }

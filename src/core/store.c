@@ -74,8 +74,11 @@ static int db_error(struct vmundo *v, struct vmundo_error *err)
     case SQLITE_NOMEM:
         return error_nomem(err);
     default:
-        return error_set(err, VMUNDO_FAILED, "the state database in %s: %s", v->state_dir, msg);
+        break;
     }
+    int errnum = v->db ? sqlite3_system_errno(v->db) : 0;
+    return errnum ? error_errno(err, errnum, "the state database in %s: %s", v->state_dir, msg)
+                  : error_set(err, VMUNDO_FAILED, "the state database in %s: %s", v->state_dir, msg);
 }
 
 static int exec(struct vmundo *v, const char *sql, struct vmundo_error *err)
@@ -98,15 +101,6 @@ static int column_copy(sqlite3_stmt *s, int i, char **ret, struct vmundo_error *
     return str_copy((const char *)sqlite3_column_text(s, i), ret, err);
 }
 
-/* Step a statement that gives no rows. */
-static int run(struct vmundo *v, sqlite3_stmt *s, struct vmundo_error *err)
-{
-    return sqlite3_step(s) == SQLITE_DONE ? 0 : db_error(v, err);
-}
-
-/* ---- opening ------------------------------------------------------------------------------------------------------
- */
-
 static int pragma_number(struct vmundo *v, const char *sql, int *ret, struct vmundo_error *err)
 {
     AUTO_STMT sqlite3_stmt *s = NULL;
@@ -117,6 +111,38 @@ static int pragma_number(struct vmundo *v, const char *sql, int *ret, struct vmu
     *ret = sqlite3_column_int(s, 0);
     return 0;
 }
+
+/* When the flush of a commit fails, the commit has failed, and yet is whole in the log: the next process that reads the log
+ * anew would find it there, and believe it. Any commit after it overwrites it, so one is made, which changes nothing. Where
+ * that fails, too, nobody knows now what will be found: VMUNDO_INTERRUPTED. */
+static int disown(struct vmundo *v, int code, struct vmundo_error *err)
+{
+    char sql[64];
+    int version;
+    if ((code & 0xff) == SQLITE_FULL || (code & 0xff) == SQLITE_BUSY || code == SQLITE_IOERR_WRITE)
+        return -1; /* it is not whole */
+    if (pragma_number(v, "PRAGMA user_version", &version, NULL) == 0) {
+        snprintf(sql, sizeof(sql), "PRAGMA user_version=%d", version);
+        if (exec(v, sql, NULL) == 0)
+            return -1;
+    }
+    if (err)
+        err->code = VMUNDO_INTERRUPTED;
+    return error_wrap(err, "what the state database holds now is uncertain ('vmundo recover' will tell)");
+}
+
+/* Step a statement that gives no rows. Outside of a transaction it is one. */
+static int run(struct vmundo *v, sqlite3_stmt *s, struct vmundo_error *err)
+{
+    if (sqlite3_step(s) == SQLITE_DONE)
+        return 0;
+    int code = sqlite3_extended_errcode(v->db);
+    db_error(v, err);
+    return sqlite3_get_autocommit(v->db) ? disown(v, code, err) : -1;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------------------
+ */
 
 static int make_schema(struct vmundo *v, struct vmundo_error *err)
 {
@@ -153,14 +179,16 @@ int store_records(const struct vmundo *v, struct strv *ret, struct vmundo_error 
     CLEANUP(cleanup_dir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
     if (!d)
         return error_errno(err, errno, "cannot read %s/domains", v->state_dir);
-    for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+    const struct dirent *e;
+    int r;
+    while ((r = sys_next_entry(d, &e, err)) > 0) {
         char path[NAME_MAX + sizeof("/record.json")];
         snprintf(path, sizeof(path), "%s/record.json", e->d_name);
         if (vmundo_name_is_valid(e->d_name) && faccessat(fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0 &&
             strv_add(ret, e->d_name, err) < 0)
             return -1;
     }
-    return 0;
+    return r;
 }
 
 /* A database without content: the first of a new state directory, or what is left where one was lost. */
@@ -705,8 +733,9 @@ static int end_transaction(struct vmundo *v, int work, struct vmundo_error *err)
 {
     if (work == 0 && exec(v, "COMMIT", err) == 0)
         return 0;
+    int code = sqlite3_extended_errcode(v->db);
     sqlite3_exec(v->db, "ROLLBACK", NULL, NULL, NULL);
-    return -1;
+    return work == 0 ? disown(v, code, err) : -1;
 }
 
 /* A recorded checkpoint that is lost in a power cut has been promised to nobody, so that only the entry with which it

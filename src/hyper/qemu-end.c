@@ -13,6 +13,7 @@
 #include <signal.h>
 
 #define PATIENCE_MS 10000u
+#define NAMELESS_MS 1000u /* within which a monitor has said who it is */
 
 /* ---- which process ---------------------------------------------------------------------------------------------- */
 
@@ -41,11 +42,11 @@ static bool holds_lock(const char *pid, const struct stat *file)
     return false;
 }
 
-/* The process that holds QEMU's lock, when no file says which it is. */
-static int search_holder(int dirfd)
+/* The process that holds a lock, when no file says which it is. */
+static int search_holder(int dirfd, const char *lock)
 {
     struct stat file;
-    if (fstatat(dirfd, RUNDIR_QEMU_LOCK, &file, 0) < 0) {
+    if (fstatat(dirfd, lock, &file, 0) < 0) {
         errno = ESRCH;
         return -1;
     }
@@ -67,7 +68,7 @@ int qemu_pidfd(int dirfd)
     int fd = -1;
     if (rundir_get(dirfd, RUNDIR_QEMU_PID, &o, NULL) == 0 && rundir_process_parse(o, &p, NULL) == 0)
         fd = sys_process_open(&p);
-    return fd >= 0 ? fd : search_holder(dirfd);
+    return fd >= 0 ? fd : search_holder(dirfd, RUNDIR_QEMU_LOCK);
 }
 
 /* ---- ending them ------------------------------------------------------------------------------------------------ */
@@ -82,10 +83,10 @@ static int kill_and_wait(int pidfd, const char *what, struct vmundo_error *err)
 }
 
 /* Kill the monitor, if there is one, and take its lock. For a moment the lock may be held by one that has not yet
- * written who it is, or by its child that is just becoming QEMU. */
+ * written who it is, or by its child that is just becoming QEMU; one that takes longer for that hangs. */
 static int end_monitor(int dirfd, int *ret_lock, struct vmundo_error *err)
 {
-    uint64_t deadline = sys_monotonic_ms() + PATIENCE_MS;
+    uint64_t begun = sys_monotonic_ms(), deadline = begun + PATIENCE_MS;
     for (;;) {
         int lock = rundir_lock(dirfd, RUNDIR_MONITOR_LOCK);
         if (lock >= 0) {
@@ -96,6 +97,8 @@ static int end_monitor(int dirfd, int *ret_lock, struct vmundo_error *err)
             return error_errno(err, errno, "cannot lock %s", RUNDIR_MONITOR_LOCK);
         struct monitor_record record;
         AUTO_CLOSE int pidfd = monitor_record_read(dirfd, &record, NULL) == 0 ? sys_process_open(&record.process) : -1;
+        if (pidfd < 0 && sys_monotonic_ms() > begun + NAMELESS_MS)
+            pidfd = search_holder(dirfd, RUNDIR_MONITOR_LOCK);
         if (pidfd >= 0 && kill_and_wait(pidfd, "vmundo-monitor", err) < 0)
             return -1;
         if (sys_monotonic_ms() > deadline)

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/wait.h>
 
 #define START_TIMEOUT_MS 20000u
@@ -291,6 +292,8 @@ static int run_monitor(const struct launch *l, const char *mode, struct vmundo_e
         return -1;
     close(TAKE_FD(theirs));
     int r = await_report(l, ours, err);
+    if (r < 0)
+        kill(pid, SIGKILL); /* it may hang; if it has gone to the background, this is but what is left of it to wait for */
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
     return r;

@@ -154,7 +154,9 @@ static int search_processes(struct search *q, struct vmundo_error *err)
     CLEANUP(cleanup_closedir) DIR *d = opendir("/proc");
     if (!d)
         return error_errno(err, errno, "cannot list /proc");
-    for (const struct dirent *e; (e = readdir(d)) && q->found.n < MAX_NAMED;) {
+    const struct dirent *e;
+    int r = 1;
+    while (q->found.n < MAX_NAMED && (r = sys_next_entry(d, &e, err)) > 0) {
         if (!is_number(e->d_name))
             continue;
         AUTO_CLOSE int proc = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -168,7 +170,7 @@ static int search_processes(struct search *q, struct vmundo_error *err)
         if (a > ACCESS_NONE && note_process(q, e->d_name, proc, a, err) < 0)
             return -1;
     }
-    return 0;
+    return r < 0 ? -1 : 0;
 }
 
 /* ---- the kernel's own users ------------------------------------------------------------------------------------- */
@@ -201,7 +203,11 @@ static int note_loop(struct search *q, const char *node, dev_t dev, struct vmund
 static int search_loops(struct search *q, struct vmundo_error *err)
 {
     CLEANUP(cleanup_closedir) DIR *d = opendir("/sys/block");
-    for (const struct dirent *e; d && (e = readdir(d));) {
+    const struct dirent *e;
+    int r;
+    if (!d)
+        return error_errno(err, errno, "cannot list /sys/block");
+    while ((r = sys_next_entry(d, &e, err)) > 0) {
         char node[NAME_MAX + 8];
         struct stat st;
         snprintf(node, sizeof(node), "/dev/%s", e->d_name);
@@ -209,7 +215,7 @@ static int search_loops(struct search *q, struct vmundo_error *err)
             note_loop(q, node, st.st_rdev, err) < 0)
             return -1;
     }
-    return 0;
+    return r;
 }
 
 static void cleanup_table(struct libmnt_table **t)
@@ -243,7 +249,9 @@ static int search_mounts(struct search *q, dev_t dev, struct vmundo_error *err)
     CLEANUP(cleanup_table) struct libmnt_table *t = mnt_new_table_from_file("/proc/self/mountinfo");
     CLEANUP(cleanup_iter) struct libmnt_iter *i = mnt_new_iter(MNT_ITER_FORWARD);
     struct libmnt_fs *fs;
-    while (t && i && mnt_table_next_fs(t, i, &fs) == 0) {
+    if (!t || !i)
+        return error_errno(err, errno, "cannot read /proc/self/mountinfo");
+    while (mnt_table_next_fs(t, i, &fs) == 0) {
         struct stat st;
         const char *source = mnt_fs_get_source(fs);
         bool ours = mnt_fs_get_devno(fs) == dev ||
@@ -264,7 +272,11 @@ static int search_holders(struct search *q, dev_t dev, struct vmundo_error *err)
     char path[64];
     snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/holders", major(dev), minor(dev));
     CLEANUP(cleanup_closedir) DIR *d = opendir(path);
-    for (const struct dirent *e; d && (e = readdir(d));) {
+    const struct dirent *e;
+    int r;
+    if (!d)
+        return errno == ENOENT ? 0 : error_errno(err, errno, "cannot list %s", path);
+    while ((r = sys_next_entry(d, &e, err)) > 0) {
         char attr[NAME_MAX + 32];
         if (e->d_name[0] == '.')
             continue;
@@ -273,7 +285,7 @@ static int search_holders(struct search *q, dev_t dev, struct vmundo_error *err)
         if (note(q, COUNTS, err, name ? "/dev/mapper/" : "/dev/", name ? name : e->d_name) < 0)
             return -1;
     }
-    return 0;
+    return r;
 }
 
 static int search_partitions(struct search *q, dev_t dev, struct vmundo_error *err)
@@ -281,7 +293,11 @@ static int search_partitions(struct search *q, dev_t dev, struct vmundo_error *e
     char path[64];
     snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(dev), minor(dev));
     CLEANUP(cleanup_closedir) DIR *d = opendir(path);
-    for (const struct dirent *e; d && (e = readdir(d));) {
+    const struct dirent *e;
+    int r;
+    if (!d)
+        return errno == ENOENT ? 0 : error_errno(err, errno, "cannot list %s", path);
+    while ((r = sys_next_entry(d, &e, err)) > 0) {
         char attr[NAME_MAX + 32];
         unsigned maj, min;
         snprintf(attr, sizeof(attr), "%s/partition", e->d_name);
@@ -292,7 +308,7 @@ static int search_partitions(struct search *q, dev_t dev, struct vmundo_error *e
             (search_mounts(q, makedev(maj, min), err) < 0 || search_holders(q, makedev(maj, min), err) < 0))
             return -1;
     }
-    return 0;
+    return r;
 }
 
 /* ---- answers ---------------------------------------------------------------------------------------------------- */

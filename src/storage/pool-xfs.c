@@ -112,12 +112,12 @@ int pool_remove_file(const char *path, struct vmundo_error *err)
     return 0;
 }
 
-int pool_grow_file(const char *path, uint64_t size, const struct steps *s, struct vmundo_error *err)
+int pool_grow_file(const char *path, uint64_t size, const char *node, const struct steps *s, struct vmundo_error *err)
 {
     AUTO_CLOSE int fd = -1;
     struct stat st;
     struct statfs fs;
-    char node[LOOP_NODE_SIZE], want[32], have[32];
+    char found[LOOP_NODE_SIZE], want[32], have[32];
     if (open_file(path, &fd, &st, err) < 0)
         return -1;
     uint64_t now = (uint64_t)st.st_size;
@@ -131,7 +131,9 @@ int pool_grow_file(const char *path, uint64_t size, const struct steps *s, struc
         return 0;
     if (ftruncate(fd, (off_t)size) < 0 || fsync(fd) < 0)
         return error_errno(err, errno, "cannot make %s larger", path);
-    return loop_find(&st, node, NULL) ? loop_update_size(node, err) : 0;
+    if (!node && !loop_find(&st, found, NULL))
+        return 0;
+    return loop_update_size(node ? node : found, err);
 }
 
 /* ---- the file system -------------------------------------------------------------------------------------------------- */
@@ -188,7 +190,10 @@ int pool_xfs_grow(const char *device, struct vmundo_error *err)
     AUTO_CLOSE int root = openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* that of a mount is O_PATH */
     if (root < 0 || ioctl(root, XFS_IOC_GEOMETRY_V1, &g) < 0 || g.blocksize == 0)
         return error_errno(err, errno, "cannot look at the file system on %s", device);
-    struct xfs_growfs_data grow = {.newblocks = block_size(st.st_rdev) / g.blocksize, .imaxpct = g.imaxpct};
+    uint64_t size = block_size(st.st_rdev);
+    if (size == 0)
+        return error_set(err, VMUNDO_FAILED, "the kernel does not tell how large %s is", device);
+    struct xfs_growfs_data grow = {.newblocks = size / g.blocksize, .imaxpct = g.imaxpct};
     if (grow.newblocks > g.datablocks && ioctl(root, XFS_IOC_GROW_DATA, &grow) < 0)
         return error_errno(err, errno, "the file system on %s cannot be made larger", device);
     return 0;
@@ -210,10 +215,11 @@ static int look_into(int fd, char ret_name[NAME_MAX + 1], const char *dir, struc
     if (!d)
         return error_errno(err, errno, "cannot read %s", dir);
     ret_name[0] = '\0';
-    for (const struct dirent *e; (e = readdir(d));)
-        if (!str_eq(e->d_name, ".") && !str_eq(e->d_name, ".."))
-            snprintf(ret_name, NAME_MAX + 1, "%s", e->d_name);
-    return 0;
+    const struct dirent *e;
+    int r;
+    while ((r = sys_next_entry(d, &e, err)) > 0)
+        snprintf(ret_name, NAME_MAX + 1, "%s", e->d_name);
+    return r;
 }
 
 static int open_mount_point(const char *dir, int *ret, struct vmundo_error *err)

@@ -130,8 +130,9 @@ int pool_attach_file(const char *path, bool autoclear, char node[LOOP_NODE_SIZE]
                      struct vmundo_error *err);
 /* Detach it and remove the file; what is gone is success. */
 int pool_remove_file(const char *path, struct vmundo_error *err);
-/* Make a file and the loop device over it larger; never smaller: VMUNDO_REFUSED. */
-int pool_grow_file(const char *path, uint64_t size, const struct steps *s, struct vmundo_error *err);
+/* Make a file and the loop device over it larger; never smaller: VMUNDO_REFUSED. node: that
+ * device, or NULL: to be looked for. */
+int pool_grow_file(const char *path, uint64_t size, const char *node, const struct steps *s, struct vmundo_error *err);
 
 /* XFS in a new file of that size, or where path is a block device (checked, wiped) on that. */
 int pool_xfs_create(const char *path, bool device, uint64_t size, const struct steps *s, struct vmundo_error *err);

@@ -30,8 +30,11 @@ static int read_backing(int dirfd, const char *name, char **ret, struct vmundo_e
     AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0)
         return error_errno(err, errno, "cannot open the overlay %s", name);
+    struct vmundo_error local = {0};
     *ret = NULL;
-    return image_read_header(fd, "qcow2", &h, NULL) < 0 ? 0 : str_copy(h.backing, ret, err);
+    if (image_read_header(fd, "qcow2", &h, &local) < 0) /* errnum: it could not be read, whatever it says */
+        return local.errnum ? error_set(err, local.code, "the overlay %s: %s", name, local.msg) : 0;
+    return str_copy(h.backing, ret, err);
 }
 
 int chain_list(const char *path, const char *origin, struct strv *ret, struct vmundo_error *err)
@@ -80,7 +83,9 @@ static int is_rested_on(int dirfd, const char *name, const char *except, bool *r
     if (!d)
         return error_errno(err, errno, "cannot list the directory of %s", name);
     *ret = false;
-    for (const struct dirent *e; !*ret && (e = readdir(d));) {
+    const struct dirent *e;
+    int r = 1;
+    while (!*ret && (r = sys_next_entry(d, &e, err)) > 0) {
         AUTO_FREE char *backing = NULL;
         struct vmundo_error local = {0};
         if (strncmp(e->d_name, name, stem) || !is_overlay(e->d_name) || str_eq(e->d_name, except))
@@ -89,7 +94,7 @@ static int is_rested_on(int dirfd, const char *name, const char *except, bool *r
             return error_set(err, local.code, "%s", local.msg);
         *ret = str_eq(overlay_name(backing), name);
     }
-    return 0;
+    return r < 0 ? -1 : 0;
 }
 
 /* ---- removal ---------------------------------------------------------------------------------------------------- */
@@ -103,10 +108,13 @@ static int mark_gone(int dirfd, const char *name, struct vmundo_error *err)
     return 0;
 }
 
-static bool is_marked_gone(int dirfd, const char *name)
+static int is_marked_gone(int dirfd, const char *name, bool *ret, struct vmundo_error *err)
 {
-    AUTO_FREE char *mark = str_printf(NULL, "%s" CHAIN_GONE, name);
-    return mark && faccessat(dirfd, mark, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    AUTO_FREE char *mark = str_printf(err, "%s" CHAIN_GONE, name);
+    if (!mark)
+        return -1;
+    *ret = faccessat(dirfd, mark, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    return *ret || errno == ENOENT ? 0 : error_errno(err, errno, "cannot look for %s", mark);
 }
 
 /* name and those below it that only it keeps. */
@@ -118,13 +126,15 @@ static int find_doomed(int dirfd, const char *name, struct strv *ret, struct vmu
     while (this) {
         AUTO_FREE char *backing = NULL;
         struct vmundo_error local = {0};
-        bool others = false;
+        bool others = false, gone = false;
         if (strv_add(ret, this, err) < 0)
             return -1;
         if (read_backing(dirfd, this, &backing, &local) < 0 && local.errnum != ENOENT)
             return error_set(err, local.code, "%s", local.msg);
         const char *below = overlay_name(backing);
-        if (!below || !is_marked_gone(dirfd, below))
+        if (below && is_marked_gone(dirfd, below, &gone, err) < 0)
+            return -1;
+        if (!gone)
             return 0;
         if (is_rested_on(dirfd, below, this, &others, err) < 0)
             return -1;
@@ -179,6 +189,5 @@ int chain_remove(const struct branch *b, struct vmundo_error *err)
         return mark_gone(dirfd, name, err);
     if (remove_chain(dirfd, name, err) < 0)
         return -1;
-    sidecar_tidy(b->path);
-    return 0;
+    return sidecar_tidy(b->path, err);
 }

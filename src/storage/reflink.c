@@ -43,7 +43,9 @@ static int check_format(int fd, const char *format, char **ret_not, struct vmund
     CLEANUP(image_header_clear) struct image_header h = {0};
     struct vmundo_error why = {0};
     const char *reason = NULL;
-    if (image_read_header(fd, format, &h, &why) < 0)
+    if (image_read_header(fd, format, &h, &why) < 0 && why.errnum)
+        return error_set(err, why.code, "%s", why.msg); /* nothing is known of it */
+    if (why.code)
         reason = why.msg;
     else if (h.corrupt)
         reason = "the image is marked corrupt";

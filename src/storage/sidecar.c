@@ -98,6 +98,10 @@ static char *dir_of(const char *branch_path, const char **ret_base, struct vmund
 {
     const char *slash = strrchr(branch_path, '/');
     char *dir = slash ? strndup(branch_path, (size_t)(slash - branch_path)) : NULL;
+    if (slash && !dir) {
+        error_nomem(err);
+        return NULL;
+    }
     if (!dir || !str_has_suffix(dir, "/" SIDECAR_DIR) || !slash[1]) {
         free(dir);
         error_set(err, VMUNDO_FAILED, "%s is not the path of a branch", branch_path);
@@ -122,13 +126,18 @@ int sidecar_open(const char *branch_path, bool create, int *ret_dirfd, const cha
     return 0;
 }
 
-void sidecar_tidy(const char *branch_path)
+int sidecar_tidy(const char *branch_path, struct vmundo_error *err)
 {
     AUTO_CLOSE int parent = -1;
     const char *base, *name;
-    AUTO_FREE char *dir = dir_of(branch_path, &base, NULL);
-    if (dir && sys_open_parent(dir, &parent, &name, NULL) == 0 && unlinkat(parent, name, AT_REMOVEDIR) == 0)
-        (void)sys_fsync_dir(parent);
+    AUTO_FREE char *dir = dir_of(branch_path, &base, err);
+    if (!dir || sys_open_parent(dir, &parent, &name, err) < 0)
+        return -1;
+    if (unlinkat(parent, name, AT_REMOVEDIR) < 0)
+        return errno == ENOTEMPTY || errno == EEXIST || errno == ENOENT ? 0
+                                                                        : error_errno(err, errno, "cannot remove %s", dir);
+    (void)sys_fsync_dir(parent);
+    return 0;
 }
 
 /* ---- opening files ---------------------------------------------------------------------------------------------- */
@@ -342,7 +351,7 @@ static int make(struct branch *b, const struct mark *m, int from, sidecar_fill_f
         write_mark(new.fd, b, m, by_mark, err) == 0 && (how == BY_MARK_LATER || publish(b, &new, err) == 0))
         return 0;
     unlinkat(new.dirfd, name, 0);
-    sidecar_tidy(b->path);
+    (void)sidecar_tidy(b->path, NULL);
     return -1;
 }
 
@@ -531,10 +540,7 @@ int sidecar_remove(const struct branch *b, struct vmundo_error *err)
     struct vmundo_error local = {0};
     if (sidecar_open(b->path, false, &dirfd, &base, &local) < 0)
         return local.errnum == ENOENT ? 0 : error_set(err, local.code, "%s", local.msg);
-    if (unlink_both(dirfd, base, err) < 0)
-        return -1;
-    sidecar_tidy(b->path);
-    return 0;
+    return unlink_both(dirfd, base, err) < 0 ? -1 : sidecar_tidy(b->path, err);
 }
 
 int sidecar_inspect(const struct branch *b, struct branch_status *ret, struct vmundo_error *err)
@@ -577,7 +583,7 @@ int sidecar_preflight(const struct branch *b, struct vmundo_error *err)
     *strrchr(dir, '/') = '\0';
     struct vmundo_error local = {0};
     if (open_dir(parent, name, &fd, &local) < 0 && local.errnum != ENOENT)
-        return error_set(err, VMUNDO_REFUSED, "%s: %s", dir, local.msg);
+        return error_set(err, local.errnum ? VMUNDO_FAILED : VMUNDO_REFUSED, "%s: %s", dir, local.msg);
     if (fstatvfs(parent, &v) < 0)
         return error_errno(err, errno, "%s", dir);
     if (v.f_flag & ST_RDONLY)
@@ -649,7 +655,9 @@ static int check_overlays(const struct branch *b, struct vmundo_error *err)
         return error_errno(err, errno, "cannot list the directory of %s", b->path);
     TAKE_FD(fd);
     size_t stem = (size_t)(strrchr(base, '@') - base) + 1, own = stem + owner_length(base + stem);
-    for (const struct dirent *e; (e = readdir(d));) {
+    const struct dirent *e;
+    int r;
+    while ((r = sys_next_entry(d, &e, err)) > 0) {
         if (strncmp(e->d_name, base, stem) || !strncmp(e->d_name, base, own) || !str_has_suffix(e->d_name, ".qcow2"))
             continue;
         const char *domain = e->d_name + stem;
@@ -657,7 +665,7 @@ static int check_overlays(const struct branch *b, struct vmundo_error *err)
                          "an overlay of domain %.*s is based on %s: drop or keep that domain first",
                          domain_length(domain), domain, b->origin);
     }
-    return 0;
+    return r;
 }
 
 int sidecar_keep_check(const struct branch *b, struct stack *ret_origin, struct vmundo_error *err)

@@ -129,12 +129,16 @@ static dev_t device_under(struct libmnt_fs *fs)
     return dev;
 }
 
-static bool can_reflink(int fd, const char *fs_type)
+static int can_reflink(int fd, const char *fs_type, bool *ret, struct vmundo_error *err)
 {
     struct xfs_geometry g = {0};
-    if (str_eq(fs_type, "xfs"))
-        return ioctl(fd, XFS_IOC_GEOMETRY_V1, &g) == 0 && g.flags & XFS_FLAG_REFLINK;
-    return str_eq(fs_type, "btrfs") || str_eq(fs_type, "bcachefs");
+    *ret = str_eq(fs_type, "btrfs") || str_eq(fs_type, "bcachefs");
+    if (!str_eq(fs_type, "xfs"))
+        return 0;
+    if (TEMP_FAILURE_RETRY(ioctl(fd, XFS_IOC_GEOMETRY_V1, &g)) < 0)
+        return error_errno(err, errno, "cannot ask XFS whether it shares blocks");
+    *ret = g.flags & XFS_FLAG_REFLINK;
+    return 0;
 }
 
 static int look_at_mount(struct stack *s, int fd, struct vmundo_error *err)
@@ -143,7 +147,8 @@ static int look_at_mount(struct stack *s, int fd, struct vmundo_error *err)
     struct libmnt_fs *fs = t ? find_mount(t, fd, s->path) : NULL;
     if (!fs)
         return error_set(err, VMUNDO_FAILED, "%s: the mount table does not show its file system", s->path);
-    s->can_reflink = can_reflink(fd, mnt_fs_get_fstype(fs));
+    if (can_reflink(fd, mnt_fs_get_fstype(fs), &s->can_reflink, err) < 0)
+        return error_wrap(err, "%s", s->path);
     if (str_copy(mnt_fs_get_target(fs), &s->mount_point, err) < 0 ||
         str_copy(mnt_fs_get_fstype(fs), &s->fs_type, err) < 0 ||
         str_copy(mnt_fs_get_source(fs), &s->fs_source, err) < 0 || str_copy(mnt_fs_get_root(fs), &s->fs_root, err) < 0)

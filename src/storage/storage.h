@@ -285,6 +285,6 @@ int storage_ram_settle(const char *path, struct vmundo_error *err);
 /* Is that the RAM of *m? VMUNDO_CONFLICT: another's. */
 int storage_ram_check(const char *path, const struct mark *m, struct vmundo_error *err);
 int storage_ram_remove(const char *path, struct vmundo_error *err);
-void sidecar_tidy(const char *branch_path);  /* remove the directory if it is empty */
+int sidecar_tidy(const char *branch_path, struct vmundo_error *err);  /* remove the directory if it is empty */
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include "util/error.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -79,7 +80,10 @@ int error_wrap(struct vmundo_error *err, const char *fmt, ...)
 
 int error_nomem(struct vmundo_error *err)
 {
-    return error_set(err, VMUNDO_FAILED, "out of memory");
+    error_set(err, VMUNDO_FAILED, "out of memory");
+    if (err)
+        err->errnum = ENOMEM;
+    return -1;
 }
 
 void error_clear(struct vmundo_error *err)

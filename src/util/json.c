@@ -4,10 +4,32 @@
 #include "util/json.h"
 #include "util/str.h"
 
+/* Where there is no memory jansson (2.14) may go on without what it wanted to keep: a string is a letter shorter, a member
+ * that need not be there is not. What is then written down is wrong for ever. So it is counted how often that was. */
+static _Thread_local unsigned denied;
+
+static void *allocate(size_t size)
+{
+    void *p = malloc(size);
+    denied += !p;
+    return p;
+}
+
+__attribute__((constructor)) static void watch_jansson(void)
+{
+    json_set_alloc_funcs(allocate, free);
+}
+
 int json_parse(const char *text, const char *what, json_t **ret, struct vmundo_error *err)
 {
     json_error_t je;
+    unsigned before = denied;
     json_t *j = json_loads(text, JSON_REJECT_DUPLICATES, &je);
+    if (denied != before) {
+        denied = before;
+        json_decref(j);
+        return error_nomem(err);
+    }
     if (!j) {
         AUTO_FREE char *why = str_escape(je.text, sizeof(je.text));
         return error_set(err, VMUNDO_FAILED, "%s: not valid JSON: line %d: %s", what, je.line, why ? why : "");
@@ -63,8 +85,10 @@ bool json_opt_bool(const json_t *o, const char *key, bool def)
 
 char *json_text(const json_t *j, struct vmundo_error *err)
 {
-    char *text = json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY);
-    if (!text)
-        error_nomem(err);
-    return text;
+    AUTO_FREE char *text = json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY);
+    if (text && !denied)
+        return TAKE(text);
+    denied = 0; /* since the last text: one that is built meanwhile is refused as well */
+    error_nomem(err);
+    return NULL;
 }

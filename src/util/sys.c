@@ -223,16 +223,27 @@ static void cleanup_closedir(DIR **d)
 
 static int remove_entry(int dirfd, const char *name, struct vmundo_error *err);
 
-static int remove_contents(DIR *d, struct vmundo_error *err)
+int sys_next_entry(DIR *d, const struct dirent **ret, struct vmundo_error *err)
 {
-    for (;;) {
+    const struct dirent *e;
+    do {
         errno = 0;
-        const struct dirent *e = readdir(d);
+        e = readdir(d);
         if (!e)
             return errno ? error_errno(err, errno, "cannot list the directory") : 0;
-        if (!str_eq(e->d_name, ".") && !str_eq(e->d_name, "..") && remove_entry(dirfd(d), e->d_name, err) < 0)
+    } while (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."));
+    *ret = e;
+    return 1;
+}
+
+static int remove_contents(DIR *d, struct vmundo_error *err)
+{
+    const struct dirent *e;
+    int r;
+    while ((r = sys_next_entry(d, &e, err)) > 0)
+        if (remove_entry(dirfd(d), e->d_name, err) < 0)
             return -1;
-    }
+    return r;
 }
 
 static int gone_or(int r, const char *name, struct vmundo_error *err)

@@ -11,6 +11,7 @@
 
 #include "util/error.h"
 
+#include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -43,6 +44,10 @@ int sys_put_file(int dirfd, const char *name, const char *text, size_t len, stru
 /* Read a whole regular file of at most max bytes; the result is NUL-terminated and the caller's. *ret_len may be NULL.
  * Errors: VMUNDO_FAILED, errnum ENOENT, EFBIG, EISDIR … */
 int sys_read_file(int dirfd, const char *name, size_t max, char **ret, size_t *ret_len, struct vmundo_error *err);
+
+/* The next entry of a directory but "." and "..": 1, and *ret is it until the next call; 0 at the end; -1 and *err when the
+ * directory cannot be read on, which is not the same as its end. */
+int sys_next_entry(DIR *d, const struct dirent **ret, struct vmundo_error *err);
 
 /* Remove directory dirfd/name (one component) with all that is in it, never crossing symbolic links or mounts: errnum
  * EXDEV when something is mounted on it or below. What is gone already is success. */

@@ -83,9 +83,9 @@ static void test_directory(void **state)
     assert_int_equal(st.st_mode, S_IFDIR | 0700);
     AUTO_CLOSE int again = -1;
     assert_ok(sidecar_open(path, false, &again, &base, &err), &err);
-    sidecar_tidy(path);
+    assert_int_equal(sidecar_tidy(path, NULL), 0);
     assert_false(exists(t->fd, SIDECAR_DIR));
-    sidecar_tidy(path);
+    assert_int_equal(sidecar_tidy(path, NULL), 0);
 }
 
 /* Somebody was here first. */
