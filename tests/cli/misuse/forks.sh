@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# fork of what is not there, of what cannot be branched again, with names and numbers that are none; keep --to where there
+# fork of what is not there, with names and numbers that are none; keep --to where there
 # is something, or no place.
 . "$(dirname "$0")/../misuse.sh"
 refused 2 "usage: vmundo fork" fork
@@ -15,8 +15,7 @@ refused 2 "has no option" fork vm --method qcow2
 vmundo run -q -H null -m qcow2 "$cfg"
 domains=$(vmundo list --json | tr -d ' \n')
 baseline
-refused 5 "driver qcow2 can have no branches of its own" fork vm
-refused 5 "driver qcow2" fork vm@one
+refused 3 "no checkpoint 'one'" fork vm@one
 refused 4 "is running" keep vm --to "$work/new"
 vmundo stop -q vm
 domains=$(vmundo list --json | tr -d ' \n')
