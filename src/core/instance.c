@@ -90,15 +90,21 @@ static int write_config(const struct vmundo *v, const struct record *r, const st
 
 /* A guest whose RAM file runs out of room dies, so there must be room for all of it, and for the copy-on-write of a
  * checkpoint; else its RAM is anonymous. */
-static bool has_room(const char *path, uint64_t size)
+static int has_room(const char *path, uint64_t size, bool *ret, struct vmundo_error *err)
 {
-    AUTO_FREE char *copy = strdup(path);
+    AUTO_FREE char *copy = str_printf(err, "%s", path);
     struct statvfs s;
-    char *folder = copy ? strstr(copy, "/.vmundo/") : NULL;
+    if (!copy)
+        return -1;
+    char *folder = strstr(copy, "/.vmundo/");
+    *ret = false;
     if (!folder)
-        return false;
+        return 0;
     folder[folder == copy] = '\0';
-    return statvfs(copy, &s) == 0 && (uint64_t)s.f_bavail * s.f_frsize / 4 >= size;
+    if (statvfs(copy, &s) < 0)
+        return error_errno(err, errno, "cannot see how much room is in %s", copy);
+    *ret = (uint64_t)s.f_bavail * s.f_frsize / 4 >= size;
+    return 0;
 }
 
 struct mark instance_base_mark(const struct vmundo *v, const struct record *r)
@@ -128,7 +134,10 @@ static int make_ram(const struct vmundo *v, const struct record *r, struct insta
     }
     if (r->saved && r->ram_base && !r->ram)
         return error_set(err, VMUNDO_REFUSED, "the checkpoint's RAM is in a file, and there is no place for a copy of it");
-    if (!r->ram || (r->saved && !r->ram_base) || (!r->saved && (!size || !has_room(r->ram, size))))
+    bool room = r->saved && r->ram_base; /* else it may do without */
+    if (r->ram && !r->saved && size && has_room(r->ram, size, &room, err) < 0)
+        return -1;
+    if (!r->ram || !room)
         return 0;
     if (r->saved && storage_ram_check(r->ram_base, &base, err) < 0)
         return -1;

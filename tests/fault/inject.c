@@ -36,6 +36,7 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -338,6 +339,10 @@ INT(IO | MEMORY, fstat64, (int fd, struct stat64 *s), (fd, s))
 INT(IO | MEMORY, fstatat, (int d, const char *p, struct stat *s, int f), (d, p, s, f))
 INT(IO | MEMORY, fstatat64, (int d, const char *p, struct stat64 *s, int f), (d, p, s, f))
 INT(IO | MEMORY, statx, (int d, const char *p, int f, unsigned m, struct statx *s), (d, p, f, m, s))
+INT(IO | MEMORY, statvfs, (const char *p, struct statvfs *s), (p, s))
+INT(IO | MEMORY, statvfs64, (const char *p, struct statvfs64 *s), (p, s))
+INT(IO | MEMORY, fstatvfs, (int fd, struct statvfs *s), (fd, s))
+INT(IO | MEMORY, fstatvfs64, (int fd, struct statvfs64 *s), (fd, s))
 INT(IO | MEMORY, access, (const char *p, int m), (p, m))
 INT(IO | MEMORY, faccessat, (int d, const char *p, int m, int f), (d, p, m, f))
 INT(CHANGES, mount, (const char *s, const char *t, const char *y, unsigned long f, const void *o), (s, t, y, f, o))
