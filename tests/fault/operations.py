@@ -14,6 +14,7 @@ class Operation:
     needs_null = False
     repeat = False        # not in the journal: if it failed, it is done again, instead of recovered
     shuts_down = False    # the guest is asked to power off, which nobody can undo
+    reserve = False       # an instance is kept in reserve
     timed = False         # on a running QEMU's disks and RAM, which cannot be changed from outside
 
     def __init__(self, world):
@@ -61,15 +62,17 @@ class Run(Operation):
         return ["run", "-H", self.w.hypervisor, self.w.config]
 
 
-class RunReserve(Run):
-    """With an instance in reserve, which vmundo-reserve makes; here it is made by hand, so that it is there."""
-    def set_up(self):
-        if not self.qemu:
-            raise NotImplementedError
-        Run.set_up(self)
+class TravelReserve(Operation):
+    """On the instance that waits in reserve. Another one is made when it is done, by a process of its own."""
+    second = "raw"
+    timed = True
+    command = ("rollback", "vm", "cp")
+    reserve = True
 
-    def arguments(self):
-        return ["run", "--reserve", "-H", self.w.hypervisor, self.w.config]
+    def set_up(self):
+        self.run_domain("--reserve")
+        self.w.vmundo("checkpoint", "-q", "vm", "cp", "--ram")
+        self.w.wait_for_reserve()
 
 
 class Rollback(Operation):
@@ -299,7 +302,7 @@ class PoolRemove(PoolGrow):
 
 
 operations = {
-    "run": Run, "run-reserve": RunReserve, "rollback": Rollback, "rollback-forget": RollbackForget, "keep": Keep, "keep-stop": KeepStop, "drop": Drop,
+    "run": Run, "travel-reserve": TravelReserve, "rollback": Rollback, "rollback-forget": RollbackForget, "keep": Keep, "keep-stop": KeepStop, "drop": Drop,
     "stop": Stop, "start": Start, "checkpoint": Checkpoint, "checkpoint-ram": CheckpointRam, "travel": Travel, "undo": Undo,
     "prune": Prune, "prune-last": PruneLast, "prune-recorded": PruneRecorded, "pin": Pin, "unpin": Unpin, "fork": Fork,
     "drop-fork": DropFork, "keepto": KeepTo, "record": Record, "recover": Recover, "recover-finish": RecoverFinish,

@@ -169,6 +169,14 @@ class World:
 
     # ---- contents -----------------------------------------------------------------------------------------------
 
+    def wait_for_reserve(self):
+        """Until nobody makes one any more."""
+        for _ in range(500):
+            if not any("vmundo-reserve" in (leaks.status(pid) or "") for pid in leaks.processes()):
+                return
+            time.sleep(0.02)
+        raise RuntimeError("vmundo-reserve does not end")
+
     def origins(self):
         return {self.raw: "raw", self.second: self.second_format}
 
@@ -278,10 +286,19 @@ class World:
                 room = os.statvfs(path).f_blocks if os.path.ismount(path) else 0
                 yield f"pool {path}: {os.path.isdir(path) or os.path.getsize(path)} {room}"
 
+    def reserves(self):
+        """The generations that are in reserve. Their numbers are of no meaning."""
+        with sqlite3.connect(f"file:{self.state_dir}/state.db?mode=ro", uri=True) as db:
+            records = [json.loads(row[0]) for row in db.execute("SELECT record FROM domain")]
+        db.close()
+        return [r["reserve"] for r in records if r.get("reserve")]
+
     def look(self):
         mark = leaks.read(f"{self.state_dir}/id")
         lines = list(self.normal_traces()) + list(self.database()) + list(self.power()) + list(self.images()) \
             + list(self.pool())
+        for n in self.reserves():
+            lines = [re.sub(rf"(\.{n})(\.[0-9]+\.ram|\.clone)|('reserve': ){n}\b", r"\3.R\2", line) for line in lines]
         lines = [line.replace(mark, "ID") if mark else line for line in lines]
         return [re.sub(r"\.[0-9]+\.ram", ".N.ram", line) for line in lines] # the number of the instance, as with run.N
 
