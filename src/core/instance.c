@@ -21,6 +21,12 @@ void instance_clear(struct instance_ctx *c)
     *c = (struct instance_ctx){0};
 }
 
+int instance_has_ram(const struct record *r, bool *ret, struct vmundo_error *err)
+{
+    *ret = r->ram && access(r->ram, F_OK) == 0;
+    return *ret || !r->ram || errno == ENOENT || errno == ENOTDIR ? 0 : error_errno(err, errno, "cannot look for %s", r->ram);
+}
+
 static int fill_names(const struct vmundo *v, const struct record *r, struct instance_ctx *c, struct vmundo_error *err)
 {
     const struct hyper_driver *driver = hyper_find(r->hypervisor);
@@ -37,7 +43,10 @@ static int fill_names(const struct vmundo *v, const struct record *r, struct ins
     c->i.dir = c->dir;
     c->i.console_log = c->console_log;
     c->i.options = (struct hyper_options){.accel = r->accel, .net = r->net, .isolated = r->isolated};
-    c->i.ram = r->ram && access(r->ram, F_OK) == 0 ? r->ram : NULL;
+    bool ram = false;
+    if (instance_has_ram(r, &ram, err) < 0)
+        return -1;
+    c->i.ram = ram ? r->ram : NULL;
     return 0;
 }
 

@@ -31,6 +31,9 @@ struct mark instance_base_mark(const struct vmundo *v, const struct record *r);
 /* End it, if it runs, and remove its directory. */
 int instance_remove(const struct vmundo *v, const struct record *r, struct vmundo_error *err);
 
+/* Is its RAM in a file? Only that file itself tells; when it cannot be asked, that is an error. */
+int instance_has_ram(const struct record *r, bool *ret, struct vmundo_error *err);
+
 void instance_clear(struct instance_ctx *c);
 
 #endif

@@ -246,17 +246,18 @@ static int make_room(struct recording *k, const struct store_rows *rows, char *w
     return k->why_not ? 0 : 1;
 }
 
-static bool has_ram(const struct record *r, const struct record *as)
+static int has_ram(const struct record *r, const struct record *as, bool *ret, struct vmundo_error *err)
 {
-    return !as->disks_only && r->ram && access(r->ram, F_OK) == 0;
+    *ret = false;
+    return as->disks_only ? 0 : instance_has_ram(r, ret, err);
 }
 
 static int take(struct recording *k, struct operation *op, const struct record *as, struct vmundo_error *err)
 {
     CLEANUP(store_rows_clear) struct store_rows rows = {0};
-    bool with_ram = has_ram(op->before, as);
+    bool with_ram = false;
     struct vmundo_error e = {0};
-    if (store_rows(op->v, op->name, &rows, err) < 0)
+    if (has_ram(op->before, as, &with_ram, err) < 0 || store_rows(op->v, op->name, &rows, err) < 0)
         return -1;
     AUTO_FREE bool *goes = calloc(rows.n + 1, sizeof(*goes));
     if (!goes)
@@ -282,8 +283,9 @@ static int take(struct recording *k, struct operation *op, const struct record *
 static void flush_before(struct vmundo *v, const char *name, const struct record *as)
 {
     CLEANUP(record_clear) struct record r = {0};
-    if (!v->dry_run && store_get_record(v, name, &r, NULL) == 0 && r.running)
-        snapshot_flush(&r, has_ram(&r, as ? as : &r));
+    bool ram = false;
+    if (!v->dry_run && store_get_record(v, name, &r, NULL) == 0 && r.running && has_ram(&r, as ? as : &r, &ram, NULL) == 0)
+        snapshot_flush(&r, ram);
 }
 
 int recording_take(struct recording *k, struct vmundo *v, const char *name, const struct record *as,
