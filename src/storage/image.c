@@ -185,20 +185,40 @@ static int add_link(struct image_chain *c, const char *path, const char *format,
     return 0;
 }
 
-/* What `qemu-img info` says. It opens neither the backing file nor, since our own look at the header came first, a data
+void image_info_clear(struct image_info *i)
+{
+    free(i->backing);
+    free(i->backing_format);
+    *i = (struct image_info){0};
+}
+
+int image_parse_info(const char *text, struct image_info *ret, struct vmundo_error *err)
+{
+    AUTO_JSON json_t *o = NULL;
+    CLEANUP(image_info_clear) struct image_info i = {0};
+    if (json_parse(text, "the answer of qemu-img info", &o, err) < 0 ||
+        json_get_u64(o, "virtual-size", &i.virtual_size, err) < 0 ||
+        json_opt_string(o, "backing-filename", &i.backing, err) < 0 ||
+        json_opt_string(o, "backing-filename-format", &i.backing_format, err) < 0)
+        return -1;
+    *ret = i;
+    i = (struct image_info){0};
+    return 0;
+}
+
+/* It opens neither the backing file nor, since our own look at the header came first, a data
  * file. */
-static int ask_qemu(const struct image_link *l, json_t **ret, struct vmundo_error *err)
+static int ask_qemu(const struct image_link *l, struct image_info *ret, struct vmundo_error *err)
 {
     AUTO_FREE char *path = image_fd_path(l->fd, NULL, err);
     AUTO_FREE char *text = NULL;
     const char *argv[] = {"qemu-img", "info", "--output=json", "--force-share", "-f", l->format, path, NULL};
     if (!path || process_run(argv, 0, &text, err) < 0)
         return -1;
-    return json_parse(text, "the answer of qemu-img info", ret, err);
+    return image_parse_info(text, ret, err);
 }
 
-/* The absolute path of a backing file, from its name in the image at path. "json:{…}" and "nbd://…" are not files. */
-static int backing_path(const char *path, const char *name, char **ret, struct vmundo_error *err)
+int image_backing_path(const char *path, const char *name, char **ret, struct vmundo_error *err)
 {
     const char *colon = strchr(name, ':'), *slash = strchr(name, '/');
     if (colon && (!slash || colon < slash))
@@ -242,29 +262,24 @@ static int open_backing(const struct stat *image, const char *path, int *ret, st
 static int extend(struct image_chain *c, const struct stat *image, bool *ret_more, struct vmundo_error *err)
 {
     const struct image_link *last = &c->links[c->n - 1];
-    AUTO_JSON json_t *info = NULL;
-    AUTO_FREE char *name = NULL;
-    AUTO_FREE char *format = NULL;
+    CLEANUP(image_info_clear) struct image_info info = {0};
     AUTO_FREE char *path = NULL;
-    uint64_t size;
-    if (ask_qemu(last, &info, err) < 0 || json_get_u64(info, "virtual-size", &size, err) < 0 ||
-        json_opt_string(info, "backing-filename", &name, err) < 0 ||
-        json_opt_string(info, "backing-filename-format", &format, err) < 0)
+    if (ask_qemu(last, &info, err) < 0)
         return error_wrap(err, "%s", last->path);
     if (c->n == 1)
-        c->virtual_size = size;
-    *ret_more = name != NULL;
-    if (!name)
+        c->virtual_size = info.virtual_size;
+    *ret_more = info.backing != NULL;
+    if (!info.backing)
         return 0;
-    if (!format)
+    if (!info.backing_format)
         return error_set(
             err, VMUNDO_REFUSED,
             "%s does not state the format of its backing file %s: write it down with qemu-img rebase -u -F", last->path,
-            name);
+            info.backing);
     int fd = -1;
-    if (backing_path(last->path, name, &path, err) < 0 || open_backing(image, path, &fd, err) < 0)
+    if (image_backing_path(last->path, info.backing, &path, err) < 0 || open_backing(image, path, &fd, err) < 0)
         return error_wrap(err, "%s", last->path);
-    return add_link(c, path, format, fd, err);
+    return add_link(c, path, info.backing_format, fd, err);
 }
 
 static int check_no_data_file(const struct image_link *l, struct vmundo_error *err)
