@@ -12,6 +12,7 @@
 #include "storage/image.h"
 
 #include "storage/sidecar.h"
+#include "util/path.h"
 #include "util/process.h"
 
 #include <endian.h>
@@ -22,6 +23,7 @@
 /* ---- headers ---------------------------------------------------------------------------------------------------- */
 
 #define HEADER_SIZE 512
+#define MAX_L1_SIZE ((uint64_t)32 << 20) /* QCOW_MAX_L1_SIZE in QEMU's block/qcow2.h */
 
 static uint64_t be(const unsigned char *p, size_t bytes)
 {
@@ -121,11 +123,13 @@ int image_has_data(int fd, bool *ret, struct vmundo_error *err)
     unsigned char p[48], part[4096];
     if (TEMP_FAILURE_RETRY(pread(fd, p, sizeof(p), 0)) != sizeof(p) || memcmp(p, "QFI\xfb", 4) != 0)
         return error_set(err, VMUNDO_FAILED, "it is not a qcow2 image");
-    uint64_t at = be(p + 40, 8), end = at + be(p + 36, 4) * 8;
+    uint64_t at = be(p + 40, 8), size = be(p + 36, 4) * 8, end = at + size;
     bool found = false;
+    if (size > MAX_L1_SIZE || at > INT64_MAX - size)
+        return error_set(err, VMUNDO_FAILED, "its table is larger than QEMU allows");
     while (at < end && !found) {
         size_t want = end - at < sizeof(part) ? (size_t)(end - at) : sizeof(part);
-        if (at > INT64_MAX - sizeof(part) || TEMP_FAILURE_RETRY(pread(fd, part, want, (off_t)at)) != (ssize_t)want)
+        if (TEMP_FAILURE_RETRY(pread(fd, part, want, (off_t)at)) != (ssize_t)want)
             return error_set(err, VMUNDO_FAILED, "its table is cut short");
         for (size_t i = 0; i < want; i++)
             found = found || part[i];
@@ -245,13 +249,14 @@ static int check_backing(const struct stat *image, const struct stat *st, const 
 static int open_backing(const struct stat *image, const char *path, int *ret, struct vmundo_error *err)
 {
     struct stat st;
-    AUTO_CLOSE int look = sys_openat2(AT_FDCWD, path, O_PATH, 0, 0);
-    if (look < 0 || fstat(look, &st) < 0)
+    AUTO_CLOSE int look = -1;
+    if (path_open(path, &look, err) < 0)
+        return error_wrap(err, "cannot open the backing file");
+    if (fstat(look, &st) < 0)
         return error_errno(err, errno, "cannot open the backing file %s", path);
     if (check_backing(image, &st, path, err) < 0)
         return -1;
-    AUTO_FREE char *same = image_fd_path(look, NULL, err);
-    AUTO_CLOSE int fd = same ? open(same, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+    AUTO_CLOSE int fd = path_reopen(look, O_RDONLY | O_NONBLOCK);
     if (fd < 0)
         return error_errno(err, errno, "cannot open the backing file %s", path);
     *ret = TAKE_FD(fd);
@@ -339,9 +344,9 @@ char *image_chain_options(const struct image_chain *c, const char *prefix, struc
 
 static int read_header_of(const char *path, const char *format, struct image_header *ret, struct vmundo_error *err)
 {
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0)
-        return error_errno(err, errno, "cannot open %s", path);
+    AUTO_CLOSE int fd = -1;
+    if (path_open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, &fd, err) < 0)
+        return -1;
     return image_read_header(fd, format, ret, err) < 0 ? error_wrap(err, "%s", path) : 0;
 }
 
@@ -349,8 +354,9 @@ int storage_check_image(const char *path, const char *format, struct vmundo_erro
 {
     CLEANUP(image_header_clear) struct image_header h = {0};
     AUTO_IMAGE_CHAIN struct image_chain chain = {0};
+    AUTO_CLOSE int look = -1;
     if (str_eq(format, "raw"))
-        return 0;
+        return path[0] == '/' ? path_open(path, &look, err) : 0;
     if (read_header_of(path, format, &h, err) < 0)
         return -1;
     if (!h.has_backing && !h.external_data)
