@@ -2,8 +2,6 @@
 /* cmd_record.c: vmundo record. */
 #include "cli/cli.h"
 
-#include <stdlib.h>
-#include <string.h>
 
 static struct vmundo_record_options values;
 static const char *every, *keep;
@@ -19,28 +17,11 @@ static const struct cli_option options[] = {
     {0},
 };
 
-/* "10", "500ms", "1s", "10m", "2h", "1d" */
-static int parse_duration(const char *name, const char *text, uint64_t *ret_ms, struct vmundo_error *err)
-{
-    static const struct {
-        const char *unit;
-        double ms;
-    } units[] = {{"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60e3}, {"h", 3600e3}, {"d", 86400e3}};
-    char *end = NULL;
-    double n = strchr("0123456789.", text[0]) && text[0] ? strtod(text, &end) : -1;
-    for (size_t i = 0; n > 0 && i < sizeof(units) / sizeof(units[0]); i++)
-        if (!strcmp(end, units[i].unit) && n * units[i].ms >= 1 && n * units[i].ms <= 3650 * 86400e3) {
-            *ret_ms = (uint64_t)(n * units[i].ms);
-            return 0;
-        }
-    return cli_error(err, VMUNDO_USAGE, "--%s takes a time like 500ms, 1s, 10m, 2h or 1d, not '%.40s'", name, text);
-}
-
 static int run(struct cli *c, struct vmundo_error *err)
 {
     bool says_how = every || keep || values.space || values.with_ram || values.no_ram;
-    if ((every && parse_duration("every", every, &values.every_ms, err) < 0) ||
-        (keep && parse_duration("keep", keep, &values.keep_ms, err) < 0))
+    if ((every && cli_parse_duration("every", every, &values.every_ms, err) < 0) ||
+        (keep && cli_parse_duration("keep", keep, &values.keep_ms, err) < 0))
         return -1;
     if (values.stop && (says_how || values.once))
         return cli_error(err, VMUNDO_USAGE, "--stop goes alone");

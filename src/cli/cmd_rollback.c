@@ -2,8 +2,6 @@
 /* cmd_rollback.c: vmundo rollback. */
 #include "cli/cli.h"
 
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 static struct vmundo_rollback_options values;
@@ -19,51 +17,6 @@ static const struct cli_option options[] = {
     {"off", 0, NULL, OPT_FLAG, &values.off, "do not start it again", COMPLETE_NONE},
     {0},
 };
-
-/* "-90s", "-5m", "-2h", "-1d" */
-static bool parse_ago(const char *text, int64_t now_ms, int64_t *ret)
-{
-    static const char units[] = "smhd";
-    static const int64_t seconds[] = {1, 60, 3600, 86400};
-    char *end;
-    if (text[0] != '-' || text[1] < '0' || text[1] > '9')
-        return false;
-    unsigned long long n = strtoull(text + 1, &end, 10);
-    const char *unit = *end ? strchr(units, *end) : units;
-    if (!unit || (*end && end[1]) || n > 1000000000)
-        return false;
-    *ret = now_ms - (int64_t)n * seconds[unit - units] * 1000;
-    return true;
-}
-
-/* A time of today, or, if that is yet to come, of yesterday; or a date and a time. */
-static bool parse_clock(const char *text, int64_t now, int64_t *ret)
-{
-    struct tm t;
-    time_t at = (time_t)now;
-    if (!localtime_r(&at, &t))
-        return false;
-    const char *end = strptime(text, "%Y-%m-%d %H:%M:%S", &t);
-    bool dated = end && !*end;
-    if (!dated && (!(end = strptime(text, "%H:%M:%S", &t)) || *end))
-        return false;
-    t.tm_isdst = -1;
-    at = mktime(&t);
-    if (!dated && at > now)
-        at -= 86400;
-    *ret = (int64_t)at * 1000;
-    return true;
-}
-
-static int parse_time(const char *text, int64_t *ret, struct vmundo_error *err)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    if (parse_ago(text, now.tv_sec * 1000 + now.tv_nsec / 1000000, ret) || parse_clock(text, now.tv_sec, ret))
-        return 0;
-    return cli_error(err, VMUNDO_USAGE, "'%.40s' is not a time: -30s, -5m, -2h, 14:03:22 or '2026-01-31 14:03:22'",
-                     text);
-}
 
 /* Whoever asked for a time wants to know which one there was. */
 static const char *describe(int64_t at_ms, bool running)
@@ -87,7 +40,7 @@ static int run(struct cli *c, struct vmundo_error *err)
     values.ret_console = attach ? &console : NULL;
     values.ret_running = &running;
     values.ret_at = &at;
-    if (to && parse_time(to, &values.to, err) < 0)
+    if (to && cli_parse_time(to, &values.to, err) < 0)
         return -1;
     if (vmundo_rollback(c->v, c->args[0], &values, err) < 0)
         return -1;

@@ -10,29 +10,40 @@
 #include <string.h>
 #include <time.h>
 
-/* Length of a valid, printable UTF-8 sequence at s, or 0. C1 controls are not printable. */
-static size_t utf8_length(const unsigned char *s)
+/* Length of a valid UTF-8 sequence at s, and its character; 0 when it is none. */
+static size_t utf8_length(const unsigned char *s, uint32_t *ret)
 {
-    if (s[0] < 0x80)
-        return s[0] >= 0x20 && s[0] != 0x7f;
-    size_t n = s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
-    for (size_t i = 1; i < n; i++)
+    size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3
+               : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+    *ret = n > 1 ? s[0] & (0x7fu >> n) : s[0];
+    for (size_t i = 1; i < n; i++) {
         if ((s[i] & 0xc0) != 0x80)
             return 0;
-    bool overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-    bool forbidden = (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90) || (s[0] == 0xc2 && s[1] < 0xa0);
-    return overlong || forbidden ? 0 : n;
+        *ret = *ret << 6 | (s[i] & 0x3f);
+    }
+    bool overlong = (n == 3 && *ret < 0x800) || (n == 4 && *ret < 0x10000);
+    return overlong || *ret > 0x10ffff || (*ret >= 0xd800 && *ret < 0xe000) ? 0 : n;
+}
+
+/* What a terminal would obey: controls, line separators, and what changes the direction of writing. As str_escape() in
+ * the library. */
+static bool is_control(uint32_t c)
+{
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
 }
 
 void print_escaped(FILE *to, const char *text)
 {
     for (const unsigned char *s = (const unsigned char *)(text ? text : ""); *s;) {
-        size_t n = utf8_length(s);
-        if (n)
+        uint32_t c;
+        size_t n = utf8_length(s, &c);
+        if (n && !is_control(c)) {
             fwrite(s, 1, n, to);
-        else
+            s += n;
+            continue;
+        }
+        for (const unsigned char *end = s + (n ? n : 1); s < end; s++)
             fprintf(to, "\\x%02x", *s);
-        s += n ? n : 1;
     }
 }
 
@@ -46,15 +57,16 @@ static void print_json_text(const char *text)
 {
     putchar('"');
     for (const unsigned char *s = (const unsigned char *)text; *s;) {
-        size_t n = utf8_length(s);
+        uint32_t c;
+        size_t n = utf8_length(s, &c);
         if (*s == '"' || *s == '\\')
             printf("\\%c", *s);
         else if (*s == '\n')
             fputs("\\n", stdout);
-        else if (n)
+        else if (n && !is_control(c))
             fwrite(s, 1, n, stdout);
         else
-            printf("\\u%04x", *s);
+            printf("\\u%04x", n ? c : *s);
         s += n ? n : 1;
     }
     putchar('"');
@@ -258,8 +270,9 @@ static int shown_width(const char *text)
 {
     int n = 0;
     for (const unsigned char *s = (const unsigned char *)text; *s;) {
-        size_t length = utf8_length(s);
-        n += length ? 1 : 4;
+        uint32_t c;
+        size_t length = utf8_length(s, &c);
+        n += length == 0 ? 4 : is_control(c) ? 4 * (int)length : 1;
         s += length ? length : 1;
     }
     return n;

@@ -9,6 +9,7 @@
 #include "config/diskspec.h"
 #include "config/reader.h"
 #include "config/scan.h"
+#include "util/path.h"
 #include "util/sys.h"
 
 #include <errno.h>
@@ -542,14 +543,48 @@ static int load_failed(const char *path, int errnum, struct vmundo_error *err)
     return error_errno(err, errnum, "cannot read configuration %s", shown);
 }
 
+/* Whoever can write it decides which files we open, and so could read and write any that we can. A group of our own counts
+ * as nobody else. */
+static int check_writers(const char *path, const struct stat *st, struct vmundo_error *err)
+{
+    const char *who = !path_is_trusted(st->st_uid)                      ? "belongs to somebody else"
+                      : st->st_mode & S_IWOTH                           ? "can be written by everybody"
+                      : st->st_mode & S_IWGRP && st->st_gid != getegid() ? "can be written by another group"
+                                                                        : NULL;
+    if (!who)
+        return 0;
+    AUTO_FREE char *shown = str_escape(path, PATH_MAX);
+    return error_set(err, VMUNDO_REFUSED,
+                     "configuration %s %s, who could name any file in it: look at it, then make it yours (chown) and close "
+                     "it to others (chmod go-w)",
+                     shown ? shown : "", who);
+}
+
+static int open_config(const char *path, int *ret, struct vmundo_error *err)
+{
+    struct stat st;
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return load_failed(path, errno, err);
+    if (!S_ISREG(st.st_mode))
+        return load_failed(path, S_ISDIR(st.st_mode) ? EISDIR : EINVAL, err);
+    if (check_writers(path, &st, err) < 0)
+        return -1;
+    *ret = TAKE_FD(fd);
+    return 0;
+}
+
 int config_load(const char *path, char **ret_text, char **ret_path, struct vmundo_error *err)
 {
     AUTO_FREE char *real = realpath(path, NULL), *text = NULL;
     struct vmundo_error why = {0};
     size_t len = 0;
+    AUTO_CLOSE int fd = -1;
     if (!real)
         return load_failed(path, errno, err);
-    if (sys_read_file(AT_FDCWD, real, MAX_CONFIG_SIZE, &text, &len, &why) < 0)
+    if (open_config(real, &fd, err) < 0)
+        return -1;
+    if (sys_read_fd(fd, real, MAX_CONFIG_SIZE, &text, &len, &why) < 0)
         return load_failed(real, why.errnum, err);
     if (strlen(text) != len) {
         AUTO_FREE char *shown = str_escape(real, PATH_MAX);

@@ -55,26 +55,33 @@ static int read_rooms(const json_t *rooms, struct guard_note *n, struct vmundo_e
     return n->rooms ? 0 : error_nomem(err);
 }
 
-int guard_read_note(const struct vmundo *v, const char *name, uint64_t instance, struct guard_note *ret,
-                    struct vmundo_error *err)
+int guard_note_parse(const char *text, uint64_t instance, struct guard_note *ret, struct vmundo_error *err)
 {
-    AUTO_CLOSE int dir = -1;
-    AUTO_FREE char *text = NULL;
     AUTO_JSON json_t *o = NULL;
     CLEANUP(guard_note_clear) struct guard_note n = {0};
     uint64_t of = 0;
-    *ret = (struct guard_note){0};
-    if (context_domain_dir(v, name, false, &dir, NULL) < 0 ||
-        sys_read_file(dir, STATE_FILE, 65536, &text, NULL, NULL) < 0)
-        return 0;
     if (json_parse(text, STATE_FILE, &o, err) < 0 || json_get_u64(o, "instance", &of, err) < 0 ||
         json_opt_string(o, "paused", &n.why, err) < 0 || read_rooms(json_object_get(o, "rooms"), &n, err) < 0)
-        return error_wrap(err, "%s of %s is damaged: remove it", STATE_FILE, name);
+        return -1;
     if (of != instance)
         return 0;
     *ret = n;
     n = (struct guard_note){0};
     return 0;
+}
+
+int guard_read_note(const struct vmundo *v, const char *name, uint64_t instance, struct guard_note *ret,
+                    struct vmundo_error *err)
+{
+    AUTO_CLOSE int dir = -1;
+    AUTO_FREE char *text = NULL;
+    *ret = (struct guard_note){0};
+    if (context_domain_dir(v, name, false, &dir, NULL) < 0 ||
+        sys_read_file(dir, STATE_FILE, 65536, &text, NULL, NULL) < 0)
+        return 0;
+    return guard_note_parse(text, instance, ret, err) < 0
+               ? error_wrap(err, "%s of %s is damaged: remove it", STATE_FILE, name)
+               : 0;
 }
 
 int guard_write_note(const struct vmundo *v, const char *name, uint64_t instance, const struct guard_note *n,

@@ -39,6 +39,8 @@ struct guard_note {
     size_t n_rooms;
 };
 void guard_note_clear(struct guard_note *n);
+/* From the text of guard.json; *ret stays as it is when that is of another instance. */
+int guard_note_parse(const char *text, uint64_t instance, struct guard_note *ret, struct vmundo_error *err);
 int guard_read_note(const struct vmundo *v, const char *name, uint64_t instance, struct guard_note *ret,
                     struct vmundo_error *err);
 int guard_write_note(const struct vmundo *v, const char *name, uint64_t instance, const struct guard_note *n,

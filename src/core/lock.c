@@ -50,18 +50,30 @@ static int try_lock(int dirfd, const char *name, int how, int *ret_fd)
 static void write_holder(int fd, const char *what)
 {
     char text[160];
-    int n = snprintf(text, sizeof(text), "%s (process %d)\n", what, (int)getpid());
+    struct sys_process self = {.pid = getpid()};
+    (void)sys_process_self(&self);
+    int n = snprintf(text, sizeof(text), "%s (process %d)\n%llu\n", what, (int)self.pid, (unsigned long long)self.start);
     if (n > 0 && ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)n, 0) < 0)
         return; /* it is for messages only */
 }
 
+/* Is the process that the text names the one that wrote it? Its number may be another's by now. */
+static bool is_written_by_holder(const char *text)
+{
+    const char *at = strstr(text, " (process "), *line = strchr(text, '\n');
+    struct sys_process p;
+    return at && line && at < line && sys_process_of((pid_t)atoi(at + strlen(" (process ")), &p) == 0 &&
+           p.start == strtoull(line + 1, NULL, 10);
+}
+
+/* What stands in the file can be of one who was killed, when the holder has just taken over and has yet to write. */
 static void read_holder(int fd, char *buf, size_t size)
 {
     ssize_t n = pread(fd, buf, size - 1, 0);
     buf[n > 0 ? n : 0] = '\0';
-    buf[strcspn(buf, "\n")] = '\0';
-    if (!buf[0])
+    if (!is_written_by_holder(buf))
         snprintf(buf, size, UNKNOWN_HOLDER);
+    buf[strcspn(buf, "\n")] = '\0';
 }
 
 static int lock_take(const struct vmundo *v, const char *name, int how, const char *what, struct lock *ret,

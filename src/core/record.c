@@ -95,11 +95,25 @@ static json_t *member_to_json(const struct member *m, const void *base)
     return NULL;
 }
 
-static json_t *to_json(const struct member *members, size_t n, const void *base)
+static void explain(const struct member *m, const void *base, struct vmundo_error *err)
+{
+    const char *s = m->type == TEXT ? *(char *const *)((const char *)base + m->offset) : NULL;
+    AUTO_FREE char *shown = s ? str_escape(s, 400) : NULL;
+    AUTO_JSON json_t *text = s ? json_string(s) : json_true();
+    if (text || !shown)
+        error_nomem(err);
+    else
+        error_set(err, VMUNDO_REFUSED, "%s is not UTF-8 and cannot be recorded: rename it", shown);
+}
+
+static json_t *to_json(const struct member *members, size_t n, const void *base, struct vmundo_error *err)
 {
     json_t *o = json_object();
+    if (!o)
+        error_nomem(err);
     for (size_t i = 0; o && i < n; i++)
         if (json_object_set_new(o, members[i].key, member_to_json(&members[i], base)) < 0) {
+            explain(&members[i], base, err);
             json_decref(o);
             return NULL;
         }
@@ -164,13 +178,19 @@ void record_clear(struct record *r)
 
 int record_to_text(const struct record *r, char **ret, struct vmundo_error *err)
 {
-    AUTO_JSON json_t *o = to_json(record_members, ARRAY_SIZE(record_members), r);
+    AUTO_JSON json_t *o = to_json(record_members, ARRAY_SIZE(record_members), r, err);
+    if (!o)
+        return -1;
     json_t *disks = json_array(), *branches = json_array();
-    if (!o || json_object_set_new(o, "disks", disks) < 0 || json_object_set_new(o, "branches", branches) < 0)
+    if (json_object_set_new(o, "disks", disks) < 0 || json_object_set_new(o, "branches", branches) < 0)
         return error_nomem(err);
-    for (size_t i = 0; i < r->n_disks; i++)
-        if (json_array_append_new(disks, to_json(disk_members, ARRAY_SIZE(disk_members), &r->disks[i])) < 0)
+    for (size_t i = 0; i < r->n_disks; i++) {
+        json_t *disk = to_json(disk_members, ARRAY_SIZE(disk_members), &r->disks[i], err);
+        if (!disk)
+            return -1;
+        if (json_array_append_new(disks, disk) < 0)
             return error_nomem(err);
+    }
     for (size_t i = 0; i < r->n_branches; i++)
         if (json_array_append_new(branches, branch_to_json(&r->branches[i])) < 0)
             return error_nomem(err);

@@ -8,6 +8,7 @@
  */
 #include "hyper/qemu.h"
 #include "hyper/rundir.h"
+#include "util/path.h"
 
 #include <fcntl.h>
 
@@ -123,9 +124,9 @@ static int open_node(struct qmp *q, const json_t *spec, const struct hyper_move 
     const char *discard = discard_of(spec, m->vdev, &owner);
     char name[MAX_NODE], path[32];
     unsigned set;
-    AUTO_CLOSE int fd = open(m->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0)
-        return error_errno(err, errno, "cannot open %s", m->path);
+    AUTO_CLOSE int fd = -1;
+    if (path_open_file(m->path, O_RDWR | O_NONBLOCK | O_NOCTTY, &fd, err) < 0)
+        return -1;
     if (qmp_add_fd(q, fd, &set, err) < 0)
         return -1;
     node_name(m, name);

@@ -10,6 +10,7 @@
 #include "hyper/qemu.h"
 #include "hyper/rundir.h"
 
+#include "util/path.h"
 #include "util/process.h"
 
 #include <fcntl.h>
@@ -92,9 +93,10 @@ static int open_ram(struct launch *l, struct vmundo_error *err)
     struct stat st;
     if (!path)
         return 0;
-    l->ram = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (l->ram < 0 || fstat(l->ram, &st) < 0)
-        return error_errno(err, errno, "cannot open the RAM file %s", path);
+    if (path_open_file(path, O_RDWR | O_NONBLOCK | O_NOCTTY, &l->ram, err) < 0)
+        return error_wrap(err, "the guest's RAM");
+    if (fstat(l->ram, &st) < 0)
+        return error_errno(err, errno, "cannot look at the RAM file %s", path);
     if (!S_ISREG(st.st_mode))
         return error_set(err, VMUNDO_FAILED, "the RAM file %s is no file", path);
     if ((uint64_t)st.st_size != want)
@@ -205,9 +207,9 @@ static int open_disks(struct launch *l, struct vmundo_error *err)
     for (; l->n_disks < d->n_disks; l->n_disks++) {
         const struct domain_disk *disk = &d->disks[l->n_disks];
         int *fd = &l->disks[l->n_disks];
-        *fd = disk->target ? open(disk->target, (disk->readonly ? O_RDONLY : O_RDWR) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
-        if (disk->target && *fd < 0)
-            return error_errno(err, errno, "%s: cannot open %s", disk->vdev, disk->target);
+        *fd = -1;
+        if (disk->target && path_open_file(disk->target, (disk->readonly ? O_RDONLY : O_RDWR) | O_NONBLOCK | O_NOCTTY, fd, err) < 0)
+            return error_wrap(err, "%s", disk->vdev);
     }
     return 0;
 }
@@ -329,7 +331,9 @@ static int start_fresh(struct launch *l, struct vmundo_error *err)
     if (open_logs(l, true, err) < 0 || open_taps(l, err) < 0 ||
         open_disks(l, err) < 0 || write_spec(l, err) < 0)
         return -1;
-    return run_monitor(l, "start", err);
+    if (run_monitor(l, "start", err) < 0)
+        return -1;
+    return qemu_check_files(l->dirfd, l->disks, l->n_disks, (const int[]){l->ram, l->log, l->errlog}, 3, err);
 }
 
 static int attach(struct launch *l, struct vmundo_error *err)

@@ -2,7 +2,7 @@
 /*
  * qemu.h: what the files of the qemu driver share: qemu.c (the driver: looking, asking the guest), qemu-start.c and
  * qemu-end.c (starting QEMU under its monitor, ending both), qemu-console.c, qemu-net.c (network devices), qemu-save.c
- * (saving the guest's state), qemu-move.c (disks that go on in other images); qemu-argv.c, qemu-saved.c and qemu-disk.c
+ * (saving the guest's state), qemu-move.c (disks that go on in other images), qemu-files.c (what QEMU has opened); qemu-argv.c, qemu-saved.c and qemu-disk.c
  * have headers of their own.
  */
 #ifndef HYPER_QEMU_H
@@ -35,6 +35,12 @@ int qemu_connect(int dirfd, const char *name, int *ret_fd, struct vmundo_error *
 
 /* From what QEMU was really started with, what makes its machine; and what its RAM is: "shared" … (may be NULL). */
 int qemu_started_machine(int dirfd, struct strv *ret, char **ret_ram, struct vmundo_error *err);
+
+/* Has QEMU, which is up and paused, opened nothing but the disks and `others`, which it was handed (-1: none), and what these
+ * disks are based on? That it opens by its path, and somebody who owns a directory on the way could have let it lead
+ * elsewhere at that moment. Errors: VMUNDO_REFUSED. */
+int qemu_check_files(int dirfd, const int *disks, size_t n_disks, const int *others, size_t n_others,
+                     struct vmundo_error *err);
 
 /* QMP, ready for commands. */
 int qemu_qmp(int dirfd, unsigned timeout_ms, struct qmp *ret, struct vmundo_error *err);

@@ -5,6 +5,7 @@
 #include "util/str.h"
 
 #include <fcntl.h>
+#include <limits.h>
 
 #define MAX_FILE ((size_t)1 << 20)
 #define RECORD_SIZE 128
@@ -56,6 +57,8 @@ int rundir_process_parse(const json_t *o, struct sys_process *ret, struct vmundo
     uint64_t pid, start;
     if (json_get_u64(o, "pid", &pid, err) < 0 || json_get_u64(o, "start", &start, err) < 0)
         return -1;
+    if (pid == 0 || pid > INT_MAX) /* which to kill(2) are many */
+        return error_set(err, VMUNDO_FAILED, "member \"pid\" is not that of a process");
     *ret = (struct sys_process){.pid = (pid_t)pid, .start = start};
     return 0;
 }

@@ -11,6 +11,7 @@
  */
 #include "hyper/xen.h"
 
+#include "util/path.h"
 #include "util/sys.h"
 
 #include <fcntl.h>
@@ -67,9 +68,9 @@ static int take_free_loop(int control, const struct loop_config *config, struct 
 
 static int make_loop(int control, const struct domain_disk *disk, struct xen_loop *ret, struct vmundo_error *err)
 {
-    AUTO_CLOSE int file = open(disk->target, (disk->readonly ? O_RDONLY : O_RDWR) | O_NOCTTY | O_CLOEXEC);
-    if (file < 0)
-        return error_errno(err, errno, "cannot open %s", disk->target);
+    AUTO_CLOSE int file = -1;
+    if (path_open_file(disk->target, (disk->readonly ? O_RDONLY : O_RDWR) | O_NOCTTY, &file, err) < 0)
+        return -1;
     struct loop_config config = {
         .fd = (__u32)file,
         .info.lo_flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO | (disk->readonly ? LO_FLAGS_READ_ONLY : 0u),

@@ -173,11 +173,13 @@ static char *describe_size(const char *then, const char *now, struct vmundo_erro
 
 static char *describe_time(const char *now, struct vmundo_error *err)
 {
-    char mtime[FIELD_MAX], date[FIELD_MAX];
+    char mtime[FIELD_MAX], date[FIELD_MAX + sizeof("second ")];
     field(now, "mtime", mtime);
     time_t t = (time_t)strtoll(mtime, NULL, 10);
     struct tm tm;
-    strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", localtime_r(&t, &tm));
+    /* Anybody who owns a file can give it a time in the year 292277026596. */
+    if (!localtime_r(&t, &tm) || !strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm))
+        snprintf(date, sizeof(date), "second %s", mtime);
     return str_printf(err, "it was written to at %s", date);
 }
 

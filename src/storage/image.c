@@ -12,6 +12,7 @@
 #include "storage/image.h"
 
 #include "storage/sidecar.h"
+#include "util/path.h"
 #include "util/process.h"
 
 #include <endian.h>
@@ -22,6 +23,7 @@
 /* ---- headers ---------------------------------------------------------------------------------------------------- */
 
 #define HEADER_SIZE 512
+#define MAX_L1_SIZE ((uint64_t)32 << 20) /* QCOW_MAX_L1_SIZE in QEMU's block/qcow2.h */
 
 static uint64_t be(const unsigned char *p, size_t bytes)
 {
@@ -121,11 +123,13 @@ int image_has_data(int fd, bool *ret, struct vmundo_error *err)
     unsigned char p[48], part[4096];
     if (TEMP_FAILURE_RETRY(pread(fd, p, sizeof(p), 0)) != sizeof(p) || memcmp(p, "QFI\xfb", 4) != 0)
         return error_set(err, VMUNDO_FAILED, "it is not a qcow2 image");
-    uint64_t at = be(p + 40, 8), end = at + be(p + 36, 4) * 8;
+    uint64_t at = be(p + 40, 8), size = be(p + 36, 4) * 8, end = at + size;
     bool found = false;
+    if (size > MAX_L1_SIZE || at > INT64_MAX - size)
+        return error_set(err, VMUNDO_FAILED, "its table is larger than QEMU allows");
     while (at < end && !found) {
         size_t want = end - at < sizeof(part) ? (size_t)(end - at) : sizeof(part);
-        if (at > INT64_MAX - sizeof(part) || TEMP_FAILURE_RETRY(pread(fd, part, want, (off_t)at)) != (ssize_t)want)
+        if (TEMP_FAILURE_RETRY(pread(fd, part, want, (off_t)at)) != (ssize_t)want)
             return error_set(err, VMUNDO_FAILED, "its table is cut short");
         for (size_t i = 0; i < want; i++)
             found = found || part[i];
@@ -185,20 +189,40 @@ static int add_link(struct image_chain *c, const char *path, const char *format,
     return 0;
 }
 
-/* What `qemu-img info` says. It opens neither the backing file nor, since our own look at the header came first, a data
+void image_info_clear(struct image_info *i)
+{
+    free(i->backing);
+    free(i->backing_format);
+    *i = (struct image_info){0};
+}
+
+int image_parse_info(const char *text, struct image_info *ret, struct vmundo_error *err)
+{
+    AUTO_JSON json_t *o = NULL;
+    CLEANUP(image_info_clear) struct image_info i = {0};
+    if (json_parse(text, "the answer of qemu-img info", &o, err) < 0 ||
+        json_get_u64(o, "virtual-size", &i.virtual_size, err) < 0 ||
+        json_opt_string(o, "backing-filename", &i.backing, err) < 0 ||
+        json_opt_string(o, "backing-filename-format", &i.backing_format, err) < 0)
+        return -1;
+    *ret = i;
+    i = (struct image_info){0};
+    return 0;
+}
+
+/* It opens neither the backing file nor, since our own look at the header came first, a data
  * file. */
-static int ask_qemu(const struct image_link *l, json_t **ret, struct vmundo_error *err)
+static int ask_qemu(const struct image_link *l, struct image_info *ret, struct vmundo_error *err)
 {
     AUTO_FREE char *path = image_fd_path(l->fd, NULL, err);
     AUTO_FREE char *text = NULL;
     const char *argv[] = {"qemu-img", "info", "--output=json", "--force-share", "-f", l->format, path, NULL};
     if (!path || process_run(argv, 0, &text, err) < 0)
         return -1;
-    return json_parse(text, "the answer of qemu-img info", ret, err);
+    return image_parse_info(text, ret, err);
 }
 
-/* The absolute path of a backing file, from its name in the image at path. "json:{…}" and "nbd://…" are not files. */
-static int backing_path(const char *path, const char *name, char **ret, struct vmundo_error *err)
+int image_backing_path(const char *path, const char *name, char **ret, struct vmundo_error *err)
 {
     const char *colon = strchr(name, ':'), *slash = strchr(name, '/');
     if (colon && (!slash || colon < slash))
@@ -225,13 +249,14 @@ static int check_backing(const struct stat *image, const struct stat *st, const 
 static int open_backing(const struct stat *image, const char *path, int *ret, struct vmundo_error *err)
 {
     struct stat st;
-    AUTO_CLOSE int look = sys_openat2(AT_FDCWD, path, O_PATH, 0, 0);
-    if (look < 0 || fstat(look, &st) < 0)
+    AUTO_CLOSE int look = -1;
+    if (path_open(path, &look, err) < 0)
+        return error_wrap(err, "cannot open the backing file");
+    if (fstat(look, &st) < 0)
         return error_errno(err, errno, "cannot open the backing file %s", path);
     if (check_backing(image, &st, path, err) < 0)
         return -1;
-    AUTO_FREE char *same = image_fd_path(look, NULL, err);
-    AUTO_CLOSE int fd = same ? open(same, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+    AUTO_CLOSE int fd = path_reopen(look, O_RDONLY | O_NONBLOCK);
     if (fd < 0)
         return error_errno(err, errno, "cannot open the backing file %s", path);
     *ret = TAKE_FD(fd);
@@ -242,29 +267,24 @@ static int open_backing(const struct stat *image, const char *path, int *ret, st
 static int extend(struct image_chain *c, const struct stat *image, bool *ret_more, struct vmundo_error *err)
 {
     const struct image_link *last = &c->links[c->n - 1];
-    AUTO_JSON json_t *info = NULL;
-    AUTO_FREE char *name = NULL;
-    AUTO_FREE char *format = NULL;
+    CLEANUP(image_info_clear) struct image_info info = {0};
     AUTO_FREE char *path = NULL;
-    uint64_t size;
-    if (ask_qemu(last, &info, err) < 0 || json_get_u64(info, "virtual-size", &size, err) < 0 ||
-        json_opt_string(info, "backing-filename", &name, err) < 0 ||
-        json_opt_string(info, "backing-filename-format", &format, err) < 0)
+    if (ask_qemu(last, &info, err) < 0)
         return error_wrap(err, "%s", last->path);
     if (c->n == 1)
-        c->virtual_size = size;
-    *ret_more = name != NULL;
-    if (!name)
+        c->virtual_size = info.virtual_size;
+    *ret_more = info.backing != NULL;
+    if (!info.backing)
         return 0;
-    if (!format)
+    if (!info.backing_format)
         return error_set(
             err, VMUNDO_REFUSED,
             "%s does not state the format of its backing file %s: write it down with qemu-img rebase -u -F", last->path,
-            name);
+            info.backing);
     int fd = -1;
-    if (backing_path(last->path, name, &path, err) < 0 || open_backing(image, path, &fd, err) < 0)
+    if (image_backing_path(last->path, info.backing, &path, err) < 0 || open_backing(image, path, &fd, err) < 0)
         return error_wrap(err, "%s", last->path);
-    return add_link(c, path, format, fd, err);
+    return add_link(c, path, info.backing_format, fd, err);
 }
 
 static int check_no_data_file(const struct image_link *l, struct vmundo_error *err)
@@ -324,9 +344,9 @@ char *image_chain_options(const struct image_chain *c, const char *prefix, struc
 
 static int read_header_of(const char *path, const char *format, struct image_header *ret, struct vmundo_error *err)
 {
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0)
-        return error_errno(err, errno, "cannot open %s", path);
+    AUTO_CLOSE int fd = -1;
+    if (path_open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, &fd, err) < 0)
+        return -1;
     return image_read_header(fd, format, ret, err) < 0 ? error_wrap(err, "%s", path) : 0;
 }
 
@@ -334,8 +354,9 @@ int storage_check_image(const char *path, const char *format, struct vmundo_erro
 {
     CLEANUP(image_header_clear) struct image_header h = {0};
     AUTO_IMAGE_CHAIN struct image_chain chain = {0};
+    AUTO_CLOSE int look = -1;
     if (str_eq(format, "raw"))
-        return 0;
+        return path[0] == '/' ? path_open(path, &look, err) : 0;
     if (read_header_of(path, format, &h, err) < 0)
         return -1;
     if (!h.has_backing && !h.external_data)

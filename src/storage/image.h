@@ -43,6 +43,18 @@ struct image_chain {
 };
 #define AUTO_IMAGE_CHAIN CLEANUP(image_chain_clear)
 
+/* What `qemu-img info` says of one file. */
+struct image_info {
+    uint64_t virtual_size;
+    char *backing, *backing_format; /* as they stand in it; NULL: none */
+};
+void image_info_clear(struct image_info *i);
+int image_parse_info(const char *json, struct image_info *ret, struct vmundo_error *err);
+
+/* The absolute path of a backing file, from its name in the image at the absolute path. *ret is the caller's. Errors:
+ * VMUNDO_REFUSED for what names no file: "json:{…}", "nbd://…". */
+int image_backing_path(const char *path, const char *name, char **ret, struct vmundo_error *err);
+
 /* Errors: VMUNDO_REFUSED when a file in the chain is one that the owner of the image might not read, or has no stated
  * format. Runs `qemu-img info` for each file that is not raw. */
 int image_open_chain(const char *path, const char *format, struct image_chain *ret, struct vmundo_error *err);

@@ -246,9 +246,12 @@ int lvm_get_number(const json_t *row, const char *key, uint64_t *ret, struct vmu
     char *end = NULL;
     if (!text)
         return error_set(err, VMUNDO_FAILED, "lvm's report has no \"%s\"", key);
+    errno = 0;
     unsigned long long n = strtoull(text, &end, 10);
-    if (*end || text[0] == '-')
-        return error_set(err, VMUNDO_FAILED, "lvm's report has \"%s\" for \"%s\"", text, key);
+    if (*end || text[0] == '-' || errno) {
+        AUTO_FREE char *shown = str_escape(text, 80);
+        return error_set(err, VMUNDO_FAILED, "lvm's report has \"%s\" for \"%s\"", shown ? shown : "", key);
+    }
     *ret = n;
     return 0;
 }
@@ -262,6 +265,12 @@ static double get_percent(const json_t *row, const char *key)
 bool lvm_is_set(const json_t *row, const char *key)
 {
     return str_eq(json_string_value(json_object_get(row, key)), "1");
+}
+
+static bool begins(const json_t *row, const char *key, const char *prefix)
+{
+    const char *text = json_string_value(json_object_get(row, key));
+    return text && str_has_prefix(text, prefix);
 }
 
 int lvm_get_list(const json_t *row, const char *key, struct strv *ret, struct vmundo_error *err)
@@ -292,7 +301,7 @@ static int take_lv(const json_t *row, struct lvm_lv *l, struct vmundo_error *err
     }
     l->data_percent = get_percent(row, "data_percent");
     l->metadata_percent = get_percent(row, "metadata_percent");
-    l->active = str_has_prefix(json_string_value(json_object_get(row, "lv_active")), "active");
+    l->active = begins(row, "lv_active", "active");
     l->merging = lvm_is_set(row, "lv_merging");
     l->invalid = lvm_is_set(row, "lv_snapshot_invalid");
     return 0;
@@ -302,7 +311,7 @@ static int take_lv(const json_t *row, struct lvm_lv *l, struct vmundo_error *err
  * moment of the command on, and may have to wait for long until the merge can begin: that one we must see. */
 static bool is_inner(const json_t *row)
 {
-    return str_has_prefix(json_string_value(json_object_get(row, "lv_name")), "[") && !lvm_is_set(row, "lv_merging");
+    return begins(row, "lv_name", "[") && !lvm_is_set(row, "lv_merging");
 }
 
 static int take_vg(const json_t *row, struct lvm_vg *vg, struct vmundo_error *err)

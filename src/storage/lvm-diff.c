@@ -36,13 +36,34 @@ int lvm_read_changes(const struct branch *b, struct lvm_chunks *ret, struct vmun
 /* ---- thin -----------------------------------------------------------------------------------------------------------
  */
 
+static int unknown_delta(const char *text, struct vmundo_error *err)
+{
+    AUTO_FREE char *shown = str_escape(text, 80);
+    return error_set(err, VMUNDO_FAILED, "thin_delta says something unknown: %s", shown ? shown : "");
+}
+
+/* The number in key="…", up to the end of this element. */
+static bool read_attribute(const char *element, const char *key, uint64_t *ret)
+{
+    const char *end = strchr(element, '>'), *at = strstr(element, key);
+    char *rest;
+    if (!end || !at || at > end || at[strlen(key)] < '0' || at[strlen(key)] > '9')
+        return false;
+    errno = 0;
+    *ret = strtoull(at + strlen(key), &rest, 10);
+    return !errno && *rest == '"';
+}
+
+/* In ascending order, within what a volume can have. */
 static int add_blocks(struct lvm_chunks *c, const char *element, struct vmundo_error *err)
 {
-    uint64_t begin, length;
-    const char *b = strstr(element, "begin=\""), *l = strstr(element, "length=\"");
-    if (!b || !l || sscanf(b, "begin=\"%" SCNu64 "\"", &begin) != 1 ||
-        sscanf(l, "length=\"%" SCNu64 "\"", &length) != 1 || length > UINT32_MAX)
-        return error_set(err, VMUNDO_FAILED, "thin_delta says something unknown: %.80s", element);
+    uint64_t begin, length, last = UINT64_MAX / c->size;
+    if (!read_attribute(element, " begin=\"", &begin) || !read_attribute(element, " length=\"", &length) ||
+        begin > last || length > last - begin || (c->n > 0 && begin <= c->chunks[c->n - 1]))
+        return unknown_delta(element, err);
+    if (length > LVM_MAX_CHUNKS - c->n)
+        return error_set(err, VMUNDO_REFUSED, "more than %" PRIu64 " chunks of %u bytes differ, which is too much to list",
+                         LVM_MAX_CHUNKS, c->size);
     for (uint64_t i = 0; i < length; i++)
         if (lvm_chunks_add(c, begin + i, err) < 0)
             return -1;
@@ -53,11 +74,11 @@ int lvm_parse_delta(const char *xml, struct lvm_chunks *ret, struct vmundo_error
 {
     static const char *const differs[] = {"<different ", "<left_only ", "<right_only "};
     AUTO_LVM_CHUNKS struct lvm_chunks c = {0};
-    const char *size = strstr(xml, "data_block_size=\"");
-    uint32_t sectors = 0;
-    if (!size || sscanf(size, "data_block_size=\"%" SCNu32 "\"", &sectors) != 1 || !sectors || sectors > 1u << 21)
-        return error_set(err, VMUNDO_FAILED, "thin_delta says something unknown: %.80s", xml);
-    c.size = sectors * 512;
+    const char *size = strstr(xml, " data_block_size=\"");
+    uint64_t sectors = 0;
+    if (!size || !read_attribute(size, " data_block_size=\"", &sectors) || !sectors || sectors > 1u << 21)
+        return unknown_delta(xml, err);
+    c.size = (uint32_t)sectors * 512;
     for (const char *at = strchr(size, '<'); at; at = strchr(at + 1, '<')) {
         for (size_t i = 0; i < ARRAY_SIZE(differs); i++)
             if (!strncmp(at, differs[i], strlen(differs[i])) && add_blocks(&c, at, err) < 0)

@@ -223,6 +223,7 @@ int lvm_changes(const struct branch *b, const struct branch *since, const char *
 int lvm_read_changes(const struct branch *b, struct lvm_chunks *ret, struct vmundo_error *err);
 /* Add one to the end of the list; they must come in ascending order. */
 int lvm_chunks_add(struct lvm_chunks *c, uint64_t chunk, struct vmundo_error *err);
+#define LVM_MAX_CHUNKS (UINT64_C(1) << 28) /* 2 GiB of memory: 16 TiB of changes in chunks of 64 KiB */
 /* From what thin_delta(8) prints. */
 int lvm_parse_delta(const char *xml, struct lvm_chunks *ret, struct vmundo_error *err);
 

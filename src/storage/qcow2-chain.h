@@ -21,6 +21,9 @@ int chain_list(const char *path, const char *origin, struct strv *ret, struct vm
 int chain_changes(const struct branch *b, const struct branch *since, const char *inside, struct ranges *ret,
                   struct vmundo_error *err);
 
+/* What `qemu-img map --output=json` says of one overlay alone: what stands in it, added to *ret. */
+int chain_parse_map(const char *json, struct ranges *ret, struct vmundo_error *err);
+
 /* storage_driver.remove */
 int chain_remove(const struct branch *b, struct vmundo_error *err);
 

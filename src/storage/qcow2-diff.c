@@ -12,16 +12,22 @@
 
 #include <fcntl.h>
 
-/* What `qemu-img map` says of the overlay alone. Before QEMU 6.1 it does not tell what is not there from zeros. */
-static int add_allocated(const json_t *map, struct ranges *ret, struct vmundo_error *err)
+/* Before QEMU 6.1 it does not tell what is not there from zeros. */
+int chain_parse_map(const char *text, struct ranges *ret, struct vmundo_error *err)
 {
+    AUTO_JSON json_t *map = NULL;
+    if (json_parse(text, "the answer of qemu-img map", &map, err) < 0)
+        return -1;
     for (size_t i = 0; i < json_array_size(map); i++) {
         const json_t *part = json_array_get(map, i);
         uint64_t start, length;
         if (!json_opt_bool(part, "present", true))
             continue;
-        if (json_get_u64(part, "start", &start, err) < 0 || json_get_u64(part, "length", &length, err) < 0 ||
-            ranges_add(ret, start, length, err) < 0)
+        if (json_get_u64(part, "start", &start, err) < 0 || json_get_u64(part, "length", &length, err) < 0)
+            return -1;
+        if (start > INT64_MAX - length)
+            return error_set(err, VMUNDO_FAILED, "the answer of qemu-img map: a part that no disk can have");
+        if (ranges_add(ret, start, length, err) < 0)
             return -1;
     }
     return 0;
@@ -31,7 +37,6 @@ static int map_overlay(const char *path, struct ranges *ret, struct vmundo_error
 {
     AUTO_SIDECAR_FILE struct sidecar_file f = SIDECAR_FILE_INIT;
     AUTO_FREE char *text = NULL;
-    AUTO_JSON json_t *map = NULL;
     if (sidecar_open_branch(path, O_RDONLY, &f, err) < 0)
         return -1;
     AUTO_FREE char *file = image_fd_path(f.fd, NULL, err);
@@ -42,9 +47,7 @@ static int map_overlay(const char *path, struct ranges *ret, struct vmundo_error
                           file)
              : NULL;
     const char *argv[] = {"qemu-img", "map", "--force-share", "--output=json", image, NULL};
-    if (!image || process_run(argv, 0, &text, err) < 0 || json_parse(text, "the answer of qemu-img map", &map, err) < 0)
-        return -1;
-    return add_allocated(map, ret, err);
+    return !image || process_run(argv, 0, &text, err) < 0 ? -1 : chain_parse_map(text, ret, err);
 }
 
 static int by_start(const void *a, const void *b)

@@ -11,10 +11,11 @@
 #define STORAGE_SIDECAR_H
 
 #include "storage/storage.h"
+#include "util/path.h"
 
 #include <sys/stat.h>
 
-#define SIDECAR_DIR ".vmundo"
+#define SIDECAR_DIR PATH_PRIVATE
 #define SIDECAR_PART ".part"
 #define SIDECAR_XATTR "user.vmundo"
 

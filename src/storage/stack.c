@@ -11,6 +11,7 @@
 
 #include "storage/block.h"
 #include "storage/xfs-ioctl.h"
+#include "util/path.h"
 #include "util/str.h"
 #include "util/sys.h"
 
@@ -85,14 +86,6 @@ static int check_type(const char *target, const struct stat *st, struct vmundo_e
     return error_set(err, VMUNDO_FAILED, "%s is %s: a disk must be a file or a block device", target, what);
 }
 
-/* Open for reading what an O_PATH descriptor names, without going through its path again. */
-static int reopen(int fd, int flags)
-{
-    char link[64];
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    return open(link, flags | O_CLOEXEC);
-}
-
 /* ---- the file system -------------------------------------------------------------------------------------------- */
 
 static void cleanup_table(struct libmnt_table **t)
@@ -159,7 +152,7 @@ static int look_at_mount(struct stack *s, int fd, struct vmundo_error *err)
 static int look_at_file(struct stack *s, int path_fd, const struct stat *st, struct vmundo_error *err)
 {
     /* O_NONBLOCK: a lease that somebody holds on it must not stop us. */
-    AUTO_CLOSE int fd = reopen(path_fd, O_RDONLY | O_NONBLOCK);
+    AUTO_CLOSE int fd = path_reopen(path_fd, O_RDONLY | O_NONBLOCK);
     struct statvfs v;
     if (fd < 0 || fstatvfs(fd, &v) < 0)
         return error_errno(err, errno, "cannot read %s", s->path);
@@ -214,8 +207,11 @@ static int follow_loop(const char *node, const struct stat *st, char **ret_file,
 static int look_at(const char *path, struct stack *s, char **ret_next, struct vmundo_error *err)
 {
     struct stat st;
-    AUTO_CLOSE int fd = sys_openat2(AT_FDCWD, path, O_PATH, 0, 0);
-    if (fd < 0 || fstat(fd, &st) < 0)
+    AUTO_CLOSE int fd = -1;
+    struct vmundo_error e = {0};
+    if (path_open(path, &fd, &e) < 0)
+        return e.errnum ? explain_open(path, e.errnum, err) : error_set(err, e.code, "%s", e.msg);
+    if (fstat(fd, &st) < 0)
         return explain_open(path, errno, err);
     AUTO_FREE char *name = NULL;
     if (check_type(path, &st, err) < 0 || canonical(fd, &st, &name, err) < 0)

@@ -244,7 +244,7 @@ void branch_status_clear(struct branch_status *s);
 
 /* ---- shared by drivers --------------------------------------------------------------------------------------------- */
 
-/* image.c: is an image file (not raw) what its format says, and is all that it is based on fit to be read by us? An image
+/* image.c: is an image file what its format says, and are it and all that it is based on fit to be read by us? An image
  * is written by its owner, or by a guest, and may name any file of the host as its backing or data file. Errors:
  * VMUNDO_FAILED it is no such image; VMUNDO_REFUSED it leads to a file that its owner might not read. */
 int storage_check_image(const char *path, const char *format, struct vmundo_error *err);

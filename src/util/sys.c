@@ -184,8 +184,11 @@ static int open_regular(int dirfd, const char *name, struct vmundo_error *err)
 int sys_read_file(int dirfd, const char *name, size_t max, char **ret, size_t *ret_len, struct vmundo_error *err)
 {
     AUTO_CLOSE int fd = open_regular(dirfd, name, err);
-    if (fd < 0)
-        return -1;
+    return fd < 0 ? -1 : sys_read_fd(fd, name, max, ret, ret_len, err);
+}
+
+int sys_read_fd(int fd, const char *name, size_t max, char **ret, size_t *ret_len, struct vmundo_error *err)
+{
     /* Files in /proc say that they are of size 0: read until the end, whatever the size. */
     AUTO_FREE char *buf = NULL;
     size_t len = 0, cap = 0;

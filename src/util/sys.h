@@ -44,6 +44,8 @@ int sys_put_file(int dirfd, const char *name, const char *text, size_t len, stru
 /* Read a whole regular file of at most max bytes; the result is NUL-terminated and the caller's. *ret_len may be NULL.
  * Errors: VMUNDO_FAILED, errnum ENOENT, EFBIG, EISDIR … */
 int sys_read_file(int dirfd, const char *name, size_t max, char **ret, size_t *ret_len, struct vmundo_error *err);
+/* The same of what is open, from its offset on; name is for messages. */
+int sys_read_fd(int fd, const char *name, size_t max, char **ret, size_t *ret_len, struct vmundo_error *err);
 
 /* The next entry of a directory but "." and "..": 1, and *ret is it until the next call; 0 at the end; -1 and *err when the
  * directory cannot be read on, which is not the same as its end. */

@@ -119,7 +119,13 @@ static void test_delta(void **state)
         "<superblock data_block_size=\"0\"><different begin=\"1\" length=\"1\"/>",
         "<superblock data_block_size=\"128\"><different begin=\"x\" length=\"1\"/>",
         "<superblock data_block_size=\"128\"><different begin=\"1\"/>",
-        "<superblock data_block_size=\"128\"><different begin=\"1\" length=\"99999999999\"/>"};
+        "<superblock data_block_size=\"128\"><different begin=\"1\" length=\"-1\"/>",
+        "<superblock data_block_size=\"128\"><different begin=\"1\" length=\"99999999999999999999\"/>",
+        "<superblock data_block_size=\"128\"><different begin=\"18446744073709551615\" length=\"1\"/>",
+        "<superblock data_block_size=\"128\"><different begin=\"5\" length=\"2\"/><different begin=\"6\" length=\"1\"/>",
+        "<superblock data_block_size=\"128\"><different begin=\"1\"/><same length=\"1\"/>",
+        "<superblock data_block_size=\"128\"><different begin=\"1\" length=\"1\"",
+        "<superblock data_block_size=\"4294967424\"><different begin=\"1\" length=\"1\"/>"};
     static const uint64_t want[] = {3, 4, 9, 12};
     struct vmundo_error err = {0};
     AUTO_LVM_CHUNKS struct lvm_chunks c = {0};
@@ -131,6 +137,8 @@ static void test_delta(void **state)
     struct lvm_chunks none = {0};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         assert_failed(lvm_parse_delta(bad[i], &none, &err), &err, "unknown");
+    static const char huge[] = "<superblock data_block_size=\"128\"><different begin=\"1\" length=\"99999999999\"/>";
+    assert_failed(lvm_parse_delta(huge, &none, &err), &err, "too much to list");
     assert_null(none.chunks);
 }
 

@@ -2,6 +2,8 @@
 /* Fingerprints of files. Devices need root: tests/integration/storage. */
 #include "common.h"
 
+#include <sys/mman.h>
+
 static void differs(const char *path, const char *then, const char *part)
 {
     struct vmundo_error err = {0};
@@ -46,6 +48,23 @@ static void test_file(void **state)
     differs(path, "device size=1 boot=x seq=1 written=1 samples=0", "it is gone");
 }
 
+/* Where the file system takes any time (tmpfs, btrfs), a file can have one that no calendar has. */
+static void test_huge_time(void **state)
+{
+    (void)state;
+    struct vmundo_error err = {0};
+    AUTO_CLOSE int fd = memfd_create("disk", MFD_CLOEXEC);
+    const struct timespec times[] = {{.tv_sec = INT64_MAX}, {.tv_sec = INT64_MAX}};
+    AUTO_FREE char *then = NULL, *what = NULL;
+    bool changed = false;
+    assert_true(fd >= 0);
+    assert_ok(fingerprint_take_fd(fd, &then, &err), &err);
+    assert_int_equal(futimens(fd, times), 0);
+    assert_ok(fingerprint_compare_fd(fd, then, &changed, &what, &err), &err);
+    assert_true(changed);
+    assert_non_null(strstr(what, "it was written to at second 9223372036854775807"));
+}
+
 /* The inode of a deleted file is often given to the next one. */
 static void test_same_inode(void **state)
 {
@@ -85,6 +104,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_file, tmpdir_setup, tmpdir_teardown),
+        cmocka_unit_test(test_huge_time),
         cmocka_unit_test_setup_teardown(test_same_inode, tmpdir_setup, tmpdir_teardown),
         cmocka_unit_test_setup_teardown(test_unreadable, tmpdir_setup, tmpdir_teardown),
     };

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* times.c: how long, and when, as people write it. */
+#include "cli/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* "-90s", "-5m", "-2h", "-1d" */
+static bool parse_ago(const char *text, int64_t now_ms, int64_t *ret)
+{
+    static const char units[] = "smhd";
+    static const int64_t seconds[] = {1, 60, 3600, 86400};
+    char *end;
+    if (text[0] != '-' || text[1] < '0' || text[1] > '9')
+        return false;
+    unsigned long long n = strtoull(text + 1, &end, 10);
+    const char *unit = *end ? strchr(units, *end) : units;
+    if (!unit || (*end && end[1]) || n > 1000000000)
+        return false;
+    *ret = now_ms - (int64_t)n * seconds[unit - units] * 1000;
+    return true;
+}
+
+/* A time of today, or, if that is yet to come, of yesterday; or a date and a time. */
+static bool parse_clock(const char *text, int64_t now, int64_t *ret)
+{
+    struct tm t;
+    time_t at = (time_t)now;
+    if (!localtime_r(&at, &t))
+        return false;
+    const char *end = strptime(text, "%Y-%m-%d %H:%M:%S", &t);
+    bool dated = end && !*end;
+    if (!dated && (!(end = strptime(text, "%H:%M:%S", &t)) || *end))
+        return false;
+    t.tm_isdst = -1;
+    at = mktime(&t);
+    if (!dated && at > now)
+        at -= 86400;
+    *ret = (int64_t)at * 1000;
+    return true;
+}
+
+int cli_parse_time(const char *text, int64_t *ret, struct vmundo_error *err)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (parse_ago(text, now.tv_sec * 1000 + now.tv_nsec / 1000000, ret) || parse_clock(text, now.tv_sec, ret))
+        return 0;
+    return cli_error(err, VMUNDO_USAGE, "'%.40s' is not a time: -30s, -5m, -2h, 14:03:22 or '2026-01-31 14:03:22'",
+                     text);
+}
+
+int cli_parse_duration(const char *name, const char *text, uint64_t *ret_ms, struct vmundo_error *err)
+{
+    static const struct {
+        const char *unit;
+        double ms;
+    } units[] = {{"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60e3}, {"h", 3600e3}, {"d", 86400e3}};
+    char *end = NULL;
+    double n = strchr("0123456789.", text[0]) && text[0] ? strtod(text, &end) : -1;
+    for (size_t i = 0; n > 0 && i < sizeof(units) / sizeof(units[0]); i++)
+        if (!strcmp(end, units[i].unit) && n * units[i].ms >= 1 && n * units[i].ms <= 3650 * 86400e3) {
+            *ret_ms = (uint64_t)(n * units[i].ms);
+            return 0;
+        }
+    return cli_error(err, VMUNDO_USAGE, "--%s takes a time like 500ms, 1s, 10m, 2h or 1d, not '%.40s'", name, text);
+}
