@@ -112,7 +112,8 @@ static int load_id(struct vmundo *v, struct vmundo_error *err)
             return -1;
         if (linkat(AT_FDCWD, link, v->dirfd, "id", AT_SYMLINK_FOLLOW) < 0 && errno != EEXIST)
             return error_errno(err, errno, "cannot write %s/id", v->state_dir);
-        if (sys_fsync_dir(v->dirfd) < 0 || sys_read_file(v->dirfd, "id", 64, &v->store_id, NULL, err) < 0)
+        /* Again, now that it has a name: btrfs may have made nothing sure of a file without one. */
+        if (fsync(fd) < 0 || sys_fsync_dir(v->dirfd) < 0 || sys_read_file(v->dirfd, "id", 64, &v->store_id, NULL, err) < 0)
             return error_wrap(err, "%s/id", v->state_dir);
     }
     if (strlen(v->store_id) != 8 || strspn(v->store_id, "0123456789abcdef") != 8)
