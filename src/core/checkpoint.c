@@ -336,6 +336,8 @@ static int remove_files(const struct vmundo *v, const struct checkpoint *c, stru
         if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
             return error_errno(err, errno, "cannot remove %s of %s", name, c->record.name);
     }
+    if (!c->recorded && sys_fsync_dir(dir) < 0)
+        return error_errno(err, errno, "cannot flush %s of %s", FOLDER, c->record.name);
     AUTO_CLOSE int domain = -1;
     if (context_domain_dir(v, c->record.name, false, &domain, err) < 0)
         return -1;

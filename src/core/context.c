@@ -13,6 +13,8 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 
 const char *vmundo_version(void)
 {
@@ -110,7 +112,8 @@ static int load_id(struct vmundo *v, struct vmundo_error *err)
             return -1;
         if (linkat(AT_FDCWD, link, v->dirfd, "id", AT_SYMLINK_FOLLOW) < 0 && errno != EEXIST)
             return error_errno(err, errno, "cannot write %s/id", v->state_dir);
-        if (sys_fsync_dir(v->dirfd) < 0 || sys_read_file(v->dirfd, "id", 64, &v->store_id, NULL, err) < 0)
+        /* Again, now that it has a name: btrfs may have made nothing sure of a file without one. */
+        if (fsync(fd) < 0 || sys_fsync_dir(v->dirfd) < 0 || sys_read_file(v->dirfd, "id", 64, &v->store_id, NULL, err) < 0)
             return error_wrap(err, "%s/id", v->state_dir);
     }
     if (strlen(v->store_id) != 8 || strspn(v->store_id, "0123456789abcdef") != 8)
@@ -145,6 +148,40 @@ static int give(struct vmundo **v, struct vmundo **ret)
     return 0;
 }
 
+/* A file that takes up room, and gives it back to a command that needs a little (the journal, a lock) before it frees
+ * much, when next to none is left. It is made when there is plenty. None of this may fail: without it all is as if it
+ * were not there. */
+#define ROOM_FILE "state.db-room"
+#define ROOM_SIZE ((off_t)1 << 20)
+#define ROOM_LOW ((uint64_t)512 << 10)
+#define ROOM_PLENTY ((uint64_t)16 << 20)
+
+static bool has_room(const struct vmundo *v, uint64_t bytes)
+{
+    struct statvfs fs;
+    return v->dry_run || fstatvfs(v->dirfd, &fs) < 0 || (uint64_t)fs.f_bavail * fs.f_frsize >= bytes;
+}
+
+static void keep_room(const struct vmundo *v)
+{
+    struct stat st;
+    if (v->dry_run || (fstatat(v->dirfd, ROOM_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size == ROOM_SIZE) ||
+        !has_room(v, ROOM_PLENTY))
+        return;
+    AUTO_CLOSE int fd = openat(v->dirfd, ROOM_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd >= 0 && fallocate(fd, 0, 0, ROOM_SIZE) < 0)
+        return;
+}
+
+void context_give_room(const struct vmundo *v)
+{
+    if (v->dirfd < 0 || has_room(v, ROOM_LOW))
+        return;
+    AUTO_CLOSE int fd = openat(v->dirfd, ROOM_FILE, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && ftruncate(fd, 0) < 0)
+        return;
+}
+
 int context_open_dir(const struct vmundo_options *options, struct vmundo **ret, struct vmundo_error *err)
 {
     static const struct vmundo_options defaults;
@@ -174,6 +211,7 @@ int context_open_dir(const struct vmundo_options *options, struct vmundo **ret, 
         return error_errno(err, errno, "cannot open the state directory %s", dir);
     if (check_state_dir(v->dirfd, v->state_dir, err) < 0 || load_id(v, err) < 0 || make_layout(v, err) < 0)
         return -1;
+    keep_room(v);
     return give(&v, ret);
 }
 

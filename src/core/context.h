@@ -31,6 +31,9 @@ struct vmundo {
 /* vmundo_open() without opening the database (v->db stays NULL): for recover, which may have to put it aside. */
 int context_open_dir(const struct vmundo_options *options, struct vmundo **ret, struct vmundo_error *err);
 
+/* For a command that frees room: if there is next to none for the state, give up what was kept for this case. */
+void context_give_room(const struct vmundo *v);
+
 /* Tell the caller. text may be NULL where the kind needs none. */
 void context_report(const struct vmundo *v, enum vmundo_event_kind kind, const char *domain, const char *text);
 void context_progress(const struct vmundo *v, const char *domain, const char *text, uint64_t done, uint64_t total);

@@ -127,6 +127,15 @@ static int recover_earlier(struct vmundo *v, const char *name, struct vmundo_err
     return operation_load(&op, v, &entry, err) < 0 ? -1 : operation_recover(&op, err);
 }
 
+static bool makes_room(const char *verb)
+{
+    static const char *const verbs[] = {"drop", "rollback", "prune", "stop", "keep"};
+    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+        if (str_eq(verb, verbs[i]))
+            return true;
+    return false;
+}
+
 int operation_begin(struct operation *op, struct vmundo *v, const char *verb, const char *name,
                     struct vmundo_error *err)
 {
@@ -140,6 +149,8 @@ int operation_begin(struct operation *op, struct vmundo *v, const char *verb, co
         return -1;
     }
     error_clear(err);
+    if (makes_room(verb))
+        context_give_room(v);
     if (!v->dry_run && lock_domain(v, name, verb, &op->lock, err) < 0)
         return -1;
     if (recover_earlier(v, name, err) < 0 || store_get(v, name, &text, err) < 0)
@@ -575,6 +586,20 @@ static int write_mark(const struct operation *op, struct vmundo_error *err)
     return write_moved_marks(op, err);
 }
 
+/* Where there is no room for it, CLEAN may make some first. */
+static int write_mark_or_later(const struct operation *op, bool *ret_later, struct vmundo_error *err)
+{
+    struct vmundo_error e = {0};
+    if (write_mark(op, &e) == 0)
+        return 0;
+    *ret_later = e.errnum == ENOSPC || e.errnum == EDQUOT;
+    if (*ret_later)
+        return 0;
+    if (err)
+        *err = e;
+    return -1;
+}
+
 /* ---- COMMIT ---------------------------------------------------------------------------------------------------------
  */
 
@@ -619,7 +644,7 @@ static int remove_domain_dir(const struct operation *op, struct vmundo_error *er
     return sys_remove_tree(domains, op->name, err);
 }
 
-static int clean(struct operation *op, const char *outcome, struct vmundo_error *err)
+static int clean(struct operation *op, bool mark, const char *outcome, struct vmundo_error *err)
 {
     context_stage(op->v, op->name, stage_name(STAGE_CLEAN));
     if (remove_old(op, err) < 0)
@@ -629,7 +654,7 @@ static int clean(struct operation *op, const char *outcome, struct vmundo_error 
     for (size_t i = 0; i < op->gone.n; i++)
         if (checkpoint_remove(op->v, &op->gone.items[i], op->after, err) < 0)
             return -1;
-    if (!op->after && remove_domain_dir(op, err) < 0)
+    if ((!op->after && remove_domain_dir(op, err) < 0) || (mark && write_mark(op, err) < 0))
         return -1;
     return store_finish(op->v, &op->journal, op->after, outcome, NULL, err);
 }
@@ -651,13 +676,13 @@ int operation_finish(struct operation *op, const char *outcome, struct vmundo_er
 {
     const struct record *old = ending(op), *new = starting(op);
     struct vmundo_error start = {0};
-    bool aside = make_way(op, old, new);
+    bool aside = make_way(op, old, new), mark_later = false;
     if ((old && !aside && end_instance(op, old, op->after, err) < 0) ||
         (op->old_first && replace_branches(op, err) < 0) ||
         (new &&start_new(op, new, &start) < 0 && settle_for_off(op, err) < 0) ||
-        (aside && end_instance(op, old, op->after, err) < 0) || write_mark(op, err) < 0 ||
+        (aside && end_instance(op, old, op->after, err) < 0) || write_mark_or_later(op, &mark_later, err) < 0 ||
         (op->keep && commit(op, err) < 0) || (op->to && keep_to_publish(op, err) < 0) ||
-        clean(op, start.code ? "failed" : outcome, err) < 0) {
+        clean(op, mark_later, start.code ? "failed" : outcome, err) < 0) {
         if (err)
             err->code = VMUNDO_INTERRUPTED;
         return error_wrap(err, "%s: %s is not finished ('vmundo recover' will try again)", op->name, op->verb);

@@ -135,6 +135,8 @@ static int ask_hypervisor(const struct vmundo *v, const struct record *r, bool c
                      ? "its monitor is gone: 'vmundo recover' starts a new one"
                      : "the process that watched it is gone: when its guest ends or reboots, nobody acts "
                        "on it until 'vmundo rollback', 'stop' or 'drop'";
+    else if (!detail && s.no_room)
+        detail = "there is no room for what it writes: it goes on by itself when there is";
     else if (unguarded && !(detail = gone = say_unguarded(guarded.why, err)))
         return -1;
     else if (!detail && s.power != HYPER_OFF && r->every_ms && !(detail = gone = say_recording(v, r, d, err)))

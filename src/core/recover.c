@@ -310,8 +310,9 @@ static int tend(struct vmundo *v, const char *name, unsigned *count, struct vmun
     AUTO_CLOSE int dir = -1;
     CLEANUP(store_operation_clear) struct store_operation entry = {0};
     unsigned before = *count;
-    if (!v->dry_run && lock_domain(v, name, "recover", &lock, NULL) < 0)
-        return 0;
+    struct vmundo_error e = {0};
+    if (!v->dry_run && lock_domain(v, name, "recover", &lock, &e) < 0)
+        return e.code == VMUNDO_CONFLICT ? 0 : error_set(err, e.code, "%s", e.msg);
     if (store_unfinished(v, name, 0, &entry, err) < 0 || store_get(v, name, &text, err) < 0)
         return -1;
     if (entry.id)
@@ -338,7 +339,10 @@ int vmundo_recover(const struct vmundo_options *options, unsigned *ret_done, str
     struct vmundo_error e = {0}, *errp = err ? err : &e;
     bool rebuilt = false;
     unsigned done = 0;
-    if (context_open_dir(options, &v, errp) < 0 || open_or_rebuild(v, &rebuilt, errp) < 0)
+    if (context_open_dir(options, &v, errp) < 0)
+        return -1;
+    context_give_room(v);
+    if (open_or_rebuild(v, &rebuilt, errp) < 0)
         return -1;
     if (rebuilt && import_records(v, &done, errp) < 0)
         return -1;

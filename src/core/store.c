@@ -61,13 +61,19 @@ static int db_error(struct vmundo *v, struct vmundo_error *err)
 {
     int code = sqlite3_errcode(v->db);
     const char *msg = sqlite3_errmsg(v->db);
+    /* The file beside the database by which processes share its index cannot be made: that, too, is no room. */
+    if ((code & 0xff) == SQLITE_IOERR && sqlite3_system_errno(v->db) == ENOSPC)
+        code = SQLITE_FULL;
     switch (code & 0xff) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         return damaged(v, msg, err);
     case SQLITE_FULL:
-        return error_set(err, VMUNDO_FAILED, "no space left for the state database in %s: free some, then try again",
-                         v->state_dir);
+        error_set(err, VMUNDO_FAILED, "no space left for the state database in %s: free some, then try again",
+                  v->state_dir);
+        if (err)
+            err->errnum = ENOSPC;
+        return -1;
     case SQLITE_BUSY:
         return error_set(err, VMUNDO_CONFLICT, "the state database in %s is locked by another process: try again",
                          v->state_dir);
@@ -257,8 +263,18 @@ static int check_version(struct vmundo *v, struct vmundo_error *err)
     return version == STORE_VERSION || v->dirfd < 0 ? 0 : upgrade(v, err);
 }
 
+static int open_path(struct vmundo *v, const char *path, const char *how, struct vmundo_error *err)
+{
+    if (sqlite3_open_v2(path, &v->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW, NULL) != SQLITE_OK)
+        return v->db ? db_error(v, err) : error_nomem(err);
+    sqlite3_busy_timeout(v->db, 10000);
+    sqlite3_db_config(v->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    return exec(v, how, err);
+}
+
 static int open_file(struct vmundo *v, struct vmundo_error *err)
 {
+    struct vmundo_error e = {0};
     /* SQLite opens by path; the state directory is ours alone, so the path is as good as a descriptor. */
     AUTO_FREE char *path = str_printf(err, "%s/state.db", v->state_dir);
     if (!path)
@@ -268,11 +284,16 @@ static int open_file(struct vmundo *v, struct vmundo_error *err)
     if (fd < 0)
         return error_errno(err, errno, "cannot open %s", path);
     close(fd);
-    if (sqlite3_open_v2(path, &v->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW, NULL) != SQLITE_OK)
-        return v->db ? db_error(v, err) : error_nomem(err);
-    sqlite3_busy_timeout(v->db, 10000);
-    sqlite3_db_config(v->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    return exec(v, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL", err);
+    if (open_path(v, path, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL", &e) == 0)
+        return 0;
+    if (e.errnum != ENOSPC) {
+        if (err)
+            *err = e;
+        return -1;
+    }
+    /* Not even for the file with the index of the log, that processes share: alone it can be in memory. */
+    store_close(v);
+    return open_path(v, path, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL", err);
 }
 
 int store_open(struct vmundo *v, struct vmundo_error *err)

@@ -80,9 +80,18 @@ static bool was_crash_consistent(const struct record *r)
     return false;
 }
 
+/* Would the old branches have stayed, if only there were a little room? Of bounded ones there is never room for two. */
+static bool could_be_undone(const struct record *r)
+{
+    for (size_t i = 0; i < r->n_branches; i++)
+        if (r->branches[i].limit)
+            return false;
+    return record_can_branch(r);
+}
+
 /* Both generations at once where there is room for both; else the old one goes first, which is slower and leaves a
- * moment with neither. */
-static int check_room(struct operation *op, struct vmundo_error *err)
+ * moment with neither: only if nothing goes with it that would have stayed for --undo. */
+static int check_room(struct operation *op, bool forget, struct vmundo_error *err)
 {
     struct vmundo_error e = {0};
     if (plan_preflight(op->after, NULL, &e) == 0)
@@ -92,6 +101,9 @@ static int check_room(struct operation *op, struct vmundo_error *err)
             *err = e;
         return -1;
     }
+    if (!forget && could_be_undone(op->before))
+        return error_set(err, e.code, "%s; 'vmundo rollback --forget %s' would remove the old branch first, but then "
+                         "there is no way back to it", e.msg, op->name);
     op->old_first = true;
     AUTO_FREE char *text =
         str_printf(err, "no room for two branches at once (%s): the old goes before the new is made", e.msg);
@@ -198,7 +210,7 @@ int vmundo_rollback(struct vmundo *v, const char *name, const struct vmundo_roll
         find_target(&op, o, &found, err) < 0)
         return -1;
     const struct checkpoint *target = found.id ? &found : NULL;
-    if (aim(&op, target, o, err) < 0 || check_room(&op, err) < 0 || leave_behind(&op, o->forget, err) < 0)
+    if (aim(&op, target, o, err) < 0 || check_room(&op, o->forget, err) < 0 || leave_behind(&op, o->forget, err) < 0)
         return -1;
     op.ret_console = o->ret_console;
     if (operation_execute(&op, err) < 0)

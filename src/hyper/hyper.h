@@ -83,6 +83,7 @@ struct hyper_status {
     char *ended;             /* HYPER_OFF after it ran: "guest powered off", "guest crashed", "qemu-system-x86_64 was
                               * killed by signal 9"; HYPER_PAUSED: the guest has ended and on_…="preserve" keeps it;
                               * else NULL */
+    bool no_room;            /* HYPER_PAUSED: there was no room for what it wrote; it tries again by itself */
     bool unwatched;          /* it runs but its monitor is gone, or with Xen, where none can follow it, its xl */
 };
 

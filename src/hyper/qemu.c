@@ -232,8 +232,10 @@ static int fill_running(int dirfd, struct hyper_status *s, struct vmundo_error *
     struct sys_process p;
     uint64_t since;
     s->power = HYPER_RUNNING;
-    if (!s->unwatched && monitor_record_read(dirfd, &record, NULL) == 0 && record.paused)
+    if (!s->unwatched && monitor_record_read(dirfd, &record, NULL) == 0 && record.paused) {
         s->power = HYPER_PAUSED;
+        s->no_room = record.no_room;
+    }
     if (rundir_get(dirfd, RUNDIR_QEMU_PID, &o, NULL) < 0)
         return 0; /* it has only just been spawned */
     if (rundir_process_parse(o, &p, err) < 0 || json_get_u64(o, "since", &since, err) < 0)

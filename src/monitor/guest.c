@@ -43,6 +43,38 @@ static void on_shutdown(struct monitor *m, const char *reason)
     }
 }
 
+#define TRY_AGAIN_MS 1000u
+
+/* By default QEMU stops a guest whose write fails for want of room (werror=enospc), and does it again on "cont". */
+static void on_io_error(struct monitor *m, const json_t *arguments)
+{
+    if (!json_is_true(json_object_get(arguments, "nospace")) ||
+        !str_eq(json_string_value(json_object_get(arguments, "action")), "stop"))
+        return;
+    if (!m->room_due)
+        log_say("no room for what the guest writes: it stands still until there is");
+    m->room_due = sys_monotonic_ms() + TRY_AGAIN_MS;
+    m->record.no_room = m->record_changed = true;
+}
+
+void guest_try_again(struct monitor *m, uint64_t now)
+{
+    AUTO_FREE char *status = NULL;
+    struct vmundo_error e = {0};
+    if (!m->room_due || now < m->room_due)
+        return;
+    m->room_due = now + TRY_AGAIN_MS;
+    if (m->qmp.fd < 0 || m->record.held) /* who holds it lets it run */
+        return;
+    if (qmp_status(&m->qmp, &status, &e) < 0 || (str_eq(status, "io-error") && qmp_do(&m->qmp, "cont", &e) < 0)) {
+        log_say("%s", e.msg);
+    } else if (!str_eq(status, "io-error")) { /* it has written for a while, or somebody else has paused it */
+        m->room_due = 0;
+        m->record.no_room = false;
+        m->record_changed = true;
+    }
+}
+
 void guest_event(void *data, const char *event, const json_t *arguments)
 {
     struct monitor *m = data;
@@ -54,6 +86,8 @@ void guest_event(void *data, const char *event, const json_t *arguments)
             m->record.held = false;
             control_lose_holder(m);
         }
+    } else if (str_eq(event, "BLOCK_IO_ERROR")) {
+        on_io_error(m, arguments);
     } else if (str_eq(event, "RESET")) {
         m->was_reset = true;
     } else if (str_eq(event, "SHUTDOWN")) {

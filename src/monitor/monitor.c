@@ -63,7 +63,8 @@ static int take_over_record(struct monitor *m, struct vmundo_error *err)
 {
     struct monitor_record before = {0};
     if (monitor_record_read(m->dir, &before, NULL) == 0)
-        m->record.held = before.held, m->record.frozen = before.frozen;
+        m->record.held = before.held, m->record.frozen = before.frozen, m->record.no_room = before.no_room;
+    m->room_due = m->record.no_room;
     if (sys_process_self(&m->record.process) < 0)
         return error_errno(err, errno, "cannot find our own process");
     return monitor_record_write(MONITOR_FD_LOCK, &m->record, err);
@@ -102,6 +103,8 @@ static int next_timeout(const struct monitor *m, uint64_t now)
         due = m->hold_deadline;
     if (m->cont_due && m->cont_due < due)
         due = m->cont_due;
+    if (m->room_due && m->room_due < due)
+        due = m->room_due;
     if (m->reserve_for && m->reserve_due < due)
         due = m->reserve_due;
     if (agent_due(m) < due)
@@ -128,6 +131,7 @@ static void do_what_is_due(struct monitor *m)
     m->was_reset = false;
     control_tick(m, now);
     guest_check_reserve(m, now);
+    guest_try_again(m, now);
     agent_tick(m, now);
     guest_decide(m);
     if (now >= m->logs_due) {

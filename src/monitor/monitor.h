@@ -87,6 +87,7 @@ struct monitor {
     struct client *holder; /* NULL: nobody holds the guest */
     uint64_t hold_deadline;
     bool continuing;   /* the RESUME event to come is our own doing */
+    uint64_t room_due; /* when to let a guest that had no room for its writes try again, 0: there is none such */
     uint64_t cont_due; /* when to try again to let the guest run, 0: nothing owed */
     const char *reserve_for; /* in spec; NULL: we are no reserve, or none any more */
     uint64_t reserve_due;    /* when to look at it again */
@@ -141,6 +142,8 @@ void agent_tick(struct monitor *m, uint64_t now);
 /* When agent_tick() is to be called, UINT64_MAX: not at all. */
 uint64_t agent_due(const struct monitor *m);
 
+/* QEMU has stopped the guest since there was no room for what it wrote: let it try again, now and then. */
+void guest_try_again(struct monitor *m, uint64_t now);
 /* A reserve whose domain is off ends. */
 void guest_check_reserve(struct monitor *m, uint64_t now);
 

@@ -109,12 +109,20 @@ static int check_depth(const struct branch *b, struct vmundo_error *err)
                      b->base, below.n - 1);
 }
 
-static int qcow2_preflight(const struct branch *b, struct vmundo_error *err)
+static int check_below(const struct branch *b, struct vmundo_error *err)
 {
     AUTO_IMAGE_CHAIN struct image_chain c = {0};
-    if (sidecar_preflight(b, err) < 0)
-        return -1;
     return b->base ? check_depth(b, err) : image_open_chain(b->origin, b->origin_format, &c, err);
+}
+
+static int qcow2_preflight(const struct branch *b, struct vmundo_error *err)
+{
+    return sidecar_preflight(b, err) < 0 ? -1 : check_below(b, err);
+}
+
+static int qcow2_preflight_replacing(const struct branch *b, const struct branch *gone, struct vmundo_error *err)
+{
+    return sidecar_preflight_replacing(b, gone, err) < 0 ? -1 : check_below(b, err);
 }
 
 /* -u: what it rests on need not be opened again, its size is known. */
@@ -324,6 +332,7 @@ const struct storage_driver storage_qcow2 = {
     .claim = qcow2_claim,
     .name_branch = qcow2_name,
     .preflight = qcow2_preflight,
+    .preflight_replacing = qcow2_preflight_replacing,
     .create = qcow2_create,
     .remove = chain_remove,
     .inspect = qcow2_inspect,

@@ -325,6 +325,7 @@ const struct storage_driver storage_reflink = {
     .claim = reflink_claim,
     .name_branch = reflink_name,
     .preflight = sidecar_preflight,
+    .preflight_replacing = sidecar_preflight_replacing,
     .create = reflink_create,
     .refill = reflink_refill,
     .create_unsettled = reflink_create_unsettled,

@@ -571,7 +571,8 @@ int sidecar_changed(const struct branch *b, bool *ret, char **ret_what, struct v
     return fingerprint_compare(b->origin, b->fingerprint, ret, ret_what, err);
 }
 
-int sidecar_preflight(const struct branch *b, struct vmundo_error *err)
+/* With so many bytes more than there are. */
+static int check_room(const struct branch *b, uint64_t more, struct vmundo_error *err)
 {
     AUTO_CLOSE int parent = -1;
     AUTO_CLOSE int fd = -1;
@@ -590,12 +591,26 @@ int sidecar_preflight(const struct branch *b, struct vmundo_error *err)
         return error_set(err, VMUNDO_REFUSED, "%s is in a read-only file system: no branch can be made there", dir);
     if (fd < 0 && faccessat(parent, ".", W_OK | X_OK, AT_EACCESS) < 0)
         return error_set(err, VMUNDO_REFUSED, "no permission to make the directory " SIDECAR_DIR " in %s", dir);
-    uint64_t room = (uint64_t)(geteuid() == 0 ? v.f_bfree : v.f_bavail) * v.f_frsize;
-    if (room < METADATA_ROOM)
+    /* What is kept back for root is not counted: part of it nobody gets (ext4), and the hypervisor is not root. */
+    uint64_t room = (uint64_t)v.f_bavail * v.f_frsize;
+    if (room + more < METADATA_ROOM)
         return error_set(err, VMUNDO_REFUSED,
                          "%s has %" PRIu64 " KiB free: a branch needs %" PRIu64 " KiB to begin with", dir, room >> 10,
                          METADATA_ROOM >> 10);
     return 0;
+}
+
+int sidecar_preflight(const struct branch *b, struct vmundo_error *err)
+{
+    return check_room(b, 0, err);
+}
+
+int sidecar_preflight_replacing(const struct branch *b, const struct branch *gone, struct vmundo_error *err)
+{
+    CLEANUP(branch_status_clear) struct branch_status s = {0};
+    if (gone->driver->inspect(gone, &s, err) < 0)
+        return -1;
+    return check_room(b, s.exists ? s.used : 0, err);
 }
 
 /* ---- keep_check ------------------------------------------------------------------------------------------------- */

@@ -67,6 +67,8 @@ int sidecar_changed(const struct branch *b, bool *ret, char **ret_what, struct v
 
 /* storage_driver.preflight: may we make files there, and is there room for metadata? */
 int sidecar_preflight(const struct branch *b, struct vmundo_error *err);
+/* storage_driver.preflight_replacing: with what that branch alone takes up (inspect's `used`). */
+int sidecar_preflight_replacing(const struct branch *b, const struct branch *gone, struct vmundo_error *err);
 
 /* storage_driver.keep_check: is the branch there, may the origin be written, does nobody use it, is no overlay of
  * another domain backed by it? *ret_origin is the origin's stack, the caller's. */

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# A real guest fills the file system that its branch is on. It stands still and says so, or is told by its disk; nothing of
+# what it had flushed is lost; `rollback --forget` and `drop` make room on a file system without a byte left, and then
+# the guest goes on as if nothing had been.
+. "$(dirname "$0")/../integration/functions.sh"
+requires_guest
+make_fs xfs 700M
+image=$fs/disk.img
+make_disk "$image" 400M
+make_config "$work/vm.cfg" vm "file:$image,xvda,w"
+export VMUNDO_STATE_DIR=$fs/state
+vmundo list >/dev/null
+remember "$image"
+baseline
+room() { df --output=avail -B1K "$fs" | tail -n 1; }
+# fill_up: the guest writes more than there is room for, and what it leaves goes as well
+fill_up() {
+    sync -f "$fs"
+    fallocate -l $(($(room) - 40 * 1024))K "$fs/full"
+    guest_tell vm 'dd if=/dev/zero of=big bs=1M count=200 conv=fsync; echo end' || true
+    wait_until 60 stands_still
+    dd if=/dev/zero of="$fs/full2" bs=64k status=none 2>/dev/null || true
+    sync -f "$fs"
+    dd if=/dev/zero of="$fs/full2" bs=4k oflag=append conv=notrunc status=none 2>/dev/null || true
+    sync -f "$fs"
+    [ "$(room)" -lt 512 ] || fail "$(room) KiB free"
+}
+make_room() {
+    rm "$fs/full" "$fs/full2"
+    wait_until 20 has_room
+}
+has_room() { [ "$(room)" -gt 20480 ]; }
+monitor_is_gone() { [[ $(field vm detail) == *"monitor is gone"* ]]; }
+settled() { [[ $(field vm state) =~ off|running ]]; }
+monitor_pid() {
+    local pid
+    for pid in $(processes); do
+        [ "$(cat "/proc/$pid/comm")" != vmundo-monitor ] || echo "$pid"
+    done
+}
+stands_still() {
+    local is
+    is=$(field vm state) && [ "$is" != running ]
+}
+
+step "a guest whose RAM is elsewhere: it stands still, says why, and goes on when there is room"
+vmundo run --anonymous-ram "$work/vm.cfg"
+guest_say vm 'echo flushed >state; sync; echo here >/memory'
+fill_up
+state_is vm paused || fail "it is $(field vm state)"
+[[ $(field vm detail) == *"no room for what it writes"* ]] || fail "status says: $(field vm detail)"
+kill -9 "$(monitor_pid)"
+wait_until 20 monitor_is_gone
+expect_exit 0 "start a new monitor" vmundo recover
+sleep 2
+state_is vm paused || fail "it is $(field vm state) after its monitor was killed"
+make_room
+wait_state vm running
+wait_until 60 eval '[ "$(field vm detail)" = None ]'
+guest_has vm state flushed
+guest_has vm /memory here
+guest_say vm 'ls -l big; rm -f big; sync'
+
+step "full again: a rollback that would leave the branch behind is refused; with --forget it makes room"
+fill_up
+expect_exit 5 "rollback --forget vm' would remove the old branch first" vmundo rollback vm
+vmundo rollback --forget vm
+guest_has vm state
+make_room
+
+step "full again: drop"
+fill_up
+vmundo list
+vmundo drop vm
+unchanged
+no_traces "drop on a full file system"
+
+step "with the RAM in the file system: QEMU is killed when there is no room for it; what was flushed is there"
+rm "$fs/full" "$fs/full2"
+wait_until 20 has_room
+vmundo run "$work/vm.cfg"
+guest_say vm 'echo flushed >state; sync'
+fill_up
+vmundo status vm
+make_room
+wait_until 60 settled
+[ "$(field vm state)" = running ] || vmundo start vm
+guest_has vm state flushed
+vmundo drop vm
+unchanged
+no_traces "drop"
+expect_exit 0 "nothing to recover" vmundo recover
+echo "in $SECONDS s"
