@@ -322,7 +322,6 @@ static int tend(struct vmundo *v, const char *name, unsigned *count, struct vmun
         tend_reserve(v, name, &lock, count);
         return r;
     }
-    struct vmundo_error e = {0};
     if (context_domain_dir(v, name, false, &dir, &e) < 0) /* dropped since we have read the names? */
         return e.errnum == ENOENT ? 0 : error_set(err, e.code, "%s", e.msg);
     if (import_record(v, name, dir, count, err) < 0)
