@@ -16,7 +16,7 @@ step "while stop waits for the guest"
 vmundo stop --timeout 8 a >"$work/stop" 2>&1 &
 stop=$!
 wait_until 5 eval 'grep -qs stop "$VMUNDO_STATE_DIR/locks/a"'
-holder=$(grep -oE '[0-9]+' "$VMUNDO_STATE_DIR/locks/a")
+holder=$(sed -n 's/.*(process \([0-9]*\)).*/\1/p' "$VMUNDO_STATE_DIR/locks/a")
 for command in "rollback a" "drop a" "keep a" "start a" "stop a" "run $work/a.cfg"; do
     # shellcheck disable=SC2086 # words
     expect_exit 4 "stop.*process $holder" vmundo $command
