@@ -27,7 +27,7 @@ fill_up() {
     [ "$(room)" -lt 512 ] || fail "$(room) KiB free"
 }
 make_room() {
-    rm "$fs/full" "$fs/full2"
+    rm -f "$fs/full" "$fs/full2"
     wait_until 20 has_room
 }
 has_room() { [ "$(room)" -gt 20480 ]; }
@@ -77,7 +77,7 @@ unchanged
 no_traces "drop on a full file system"
 
 step "with the RAM in the file system: QEMU is killed when there is no room for it; what was flushed is there"
-rm "$fs/full" "$fs/full2"
+rm -f "$fs/full" "$fs/full2"
 wait_until 20 has_room
 vmundo run "$work/vm.cfg"
 guest_say vm 'echo flushed >state; sync'
