@@ -355,8 +355,10 @@ int storage_check_image(const char *path, const char *format, struct vmundo_erro
     CLEANUP(image_header_clear) struct image_header h = {0};
     AUTO_IMAGE_CHAIN struct image_chain chain = {0};
     AUTO_CLOSE int look = -1;
-    if (str_eq(format, "raw"))
-        return path[0] == '/' ? path_open(path, &look, err) : 0;
+    struct vmundo_error e = {0};
+    if (str_eq(format, "raw")) /* one that is not there may be on a file system that is not mounted: not for us to say */
+        return path[0] != '/' || path_open(path, &look, &e) == 0 || e.errnum == ENOENT ? 0
+                                                                                       : error_set(err, e.code, "%s", e.msg);
     if (read_header_of(path, format, &h, err) < 0)
         return -1;
     if (!h.has_backing && !h.external_data)

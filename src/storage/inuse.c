@@ -16,6 +16,7 @@
 #include "storage/block.h"
 #include "util/sys.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -408,6 +409,12 @@ static int ask(const struct stack *s, bool writers_only, char **ret_who, struct 
                                   : file_in_use(s, writers_only, ret_who, err);
 }
 
+/* By one of its other names: lvcreate, vgs, pvscan. (pv is another program.) */
+static bool is_lvm(const char *who)
+{
+    return (str_has_prefix(who, "lv") || str_has_prefix(who, "vg") || str_has_prefix(who, "pv")) && islower((unsigned char)who[2]);
+}
+
 /* Whoever looks for signatures on all devices of the host, for a moment: lvm before every command, udev after every
  * change. They are no users, but a command that would collide with them fails. */
 static bool is_passing(const char *who)
@@ -415,7 +422,7 @@ static bool is_passing(const char *who)
     static const char *const names[] = {"lvm (pid ", "(udev-worker) (pid ", "systemd-udevd (pid ", "blkid (pid "};
     bool all = who != NULL;
     while (all && who) {
-        bool one = false;
+        bool one = is_lvm(who);
         for (size_t i = 0; i < ARRAY_SIZE(names); i++)
             one = one || str_has_prefix(who, names[i]);
         all = one;
