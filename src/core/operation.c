@@ -641,7 +641,10 @@ static int remove_domain_dir(const struct operation *op, struct vmundo_error *er
     AUTO_CLOSE int domains = openat(op->v->dirfd, "domains", O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (domains < 0)
         return error_errno(err, errno, "cannot open %s/domains", op->v->state_dir);
-    return sys_remove_tree(domains, op->name, err);
+    if (sys_remove_tree(domains, op->name, err) < 0)
+        return -1;
+    /* Before the store forgets it: a record that came back would be taken for a domain whose row was lost. */
+    return sys_fsync_dir(domains) < 0 ? error_errno(err, errno, "cannot make the removal of %s durable", op->name) : 0;
 }
 
 static int clean(struct operation *op, bool mark, const char *outcome, struct vmundo_error *err)

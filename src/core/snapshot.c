@@ -253,18 +253,17 @@ static int share_saved(struct operation *op, struct vmundo_error *err)
     const char *path = op->made.saved;
     if (checkpoint_open_folder(op->v, op->name, true, &folder, err) < 0)
         return -1;
-    if (link(op->from->saved, path) < 0)
-        return error_errno(err, errno, "cannot share %s", op->from->saved);
-    return sys_fsync_dir(folder) < 0 ? error_errno(err, errno, "cannot make %s durable", path) : 0;
+    return link(op->from->saved, path) < 0 ? error_errno(err, errno, "cannot share %s", op->from->saved) : 0;
 }
 
 int snapshot_adopt(struct operation *op, struct vmundo_error *err)
 {
     const struct record *r = &op->made.record;
     context_stage(op->v, op->name, stage_name(STAGE_SNAPSHOT));
-    if (copy_disks(op, err) < 0 || (op->made.saved && share_saved(op, err) < 0))
+    if (copy_disks(op, err) < 0 || (op->made.saved && share_saved(op, err) < 0) ||
+        (r->ram && storage_ram_share(r->ram, op->from->record.ram, err) < 0))
         return -1;
-    return r->ram ? storage_ram_share(r->ram, op->from->record.ram, err) : 0;
+    return settle(op, err);
 }
 
 int snapshot_take(struct operation *op, struct vmundo_error *err)
