@@ -412,7 +412,8 @@ static int ask(const struct stack *s, bool writers_only, char **ret_who, struct 
 /* By one of its other names: lvcreate, vgs, pvscan. (pv is another program.) */
 static bool is_lvm(const char *who)
 {
-    return (str_has_prefix(who, "lv") || str_has_prefix(who, "vg") || str_has_prefix(who, "pv")) && islower((unsigned char)who[2]);
+    return (str_has_prefix(who, "lv") || str_has_prefix(who, "vg") || str_has_prefix(who, "pv")) &&
+           islower((unsigned char)who[2]);
 }
 
 /* Whoever looks for signatures on all devices of the host, for a moment: lvm before every command, udev after every
