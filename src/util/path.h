@@ -15,8 +15,9 @@
 bool path_is_trusted(uid_t uid);
 
 /* Open what the absolute path names, with O_PATH. Links are followed, but a link of somebody else (path_is_trusted) leads only
- * to what is its owner's: or else whoever owns a directory could let us use any file, by putting a link in the place of an image. A directory PATH_PRIVATE must be ours and closed to others. *ret is the caller's; what
- * it names cannot be changed any more by whoever changes the path. Errors: VMUNDO_REFUSED; errnum as open(2), ELOOP for
+ * to what is its owner's: or else whoever owns a directory could let us use any file, by putting a link in the place of an image.
+ * A directory PATH_PRIVATE must be ours and closed to others. *ret is the caller's; what it names cannot be changed any more by
+ * whoever changes the path. Errors: VMUNDO_REFUSED; errnum as open(2), ELOOP for
  * too many links. */
 int path_open(const char *path, int *ret, struct vmundo_error *err);
 
