@@ -2,7 +2,6 @@
 /* cmd_record.c: vmundo record. */
 #include "cli/cli.h"
 
-
 static struct vmundo_record_options values;
 static const char *every, *keep;
 

@@ -257,11 +257,20 @@ void context_stage(const struct vmundo *v, const char *domain, const char *stage
     report(v, &(struct vmundo_event){.kind = VMUNDO_EVENT_STAGE, .domain = domain, .stage = stage});
 }
 
+static int open_domains(const struct vmundo *v, int *ret_fd, struct vmundo_error *err)
+{
+    int fd = openat(v->dirfd, "domains", O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return error_errno(err, errno, "cannot open %s/domains", v->state_dir);
+    *ret_fd = fd;
+    return 0;
+}
+
 int context_domain_dir(const struct vmundo *v, const char *name, bool create, int *ret_fd, struct vmundo_error *err)
 {
-    AUTO_CLOSE int domains = openat(v->dirfd, "domains", O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (domains < 0)
-        return error_errno(err, errno, "cannot open %s/domains", v->state_dir);
+    AUTO_CLOSE int domains = -1;
+    if (open_domains(v, &domains, err) < 0)
+        return -1;
     if (create)
         return sys_ensure_dir(domains, name, 0700, ret_fd, err);
     int fd = openat(domains, name, O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -269,4 +278,12 @@ int context_domain_dir(const struct vmundo *v, const char *name, bool create, in
         return error_errno(err, errno, "cannot open %s/domains/%s", v->state_dir, name);
     *ret_fd = fd;
     return 0;
+}
+
+int context_remove_domain_dir(const struct vmundo *v, const char *name, struct vmundo_error *err)
+{
+    AUTO_CLOSE int domains = -1;
+    if (open_domains(v, &domains, err) < 0 || sys_remove_tree(domains, name, err) < 0)
+        return -1;
+    return sys_fsync_dir(domains) < 0 ? error_errno(err, errno, "cannot make the removal of %s durable", name) : 0;
 }

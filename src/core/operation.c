@@ -636,17 +636,6 @@ static int commit(struct operation *op, struct vmundo_error *err)
 /* ---- CLEAN ----------------------------------------------------------------------------------------------------------
  */
 
-static int remove_domain_dir(const struct operation *op, struct vmundo_error *err)
-{
-    AUTO_CLOSE int domains = openat(op->v->dirfd, "domains", O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (domains < 0)
-        return error_errno(err, errno, "cannot open %s/domains", op->v->state_dir);
-    if (sys_remove_tree(domains, op->name, err) < 0)
-        return -1;
-    /* Before the store forgets it: a record that came back would be taken for a domain whose row was lost. */
-    return sys_fsync_dir(domains) < 0 ? error_errno(err, errno, "cannot make the removal of %s durable", op->name) : 0;
-}
-
 static int clean(struct operation *op, bool mark, const char *outcome, struct vmundo_error *err)
 {
     context_stage(op->v, op->name, stage_name(STAGE_CLEAN));
@@ -657,7 +646,7 @@ static int clean(struct operation *op, bool mark, const char *outcome, struct vm
     for (size_t i = 0; i < op->gone.n; i++)
         if (checkpoint_remove(op->v, &op->gone.items[i], op->after, err) < 0)
             return -1;
-    if ((!op->after && remove_domain_dir(op, err) < 0) || (mark && write_mark(op, err) < 0))
+    if ((!op->after && context_remove_domain_dir(op->v, op->name, err) < 0) || (mark && write_mark(op, err) < 0))
         return -1;
     return store_finish(op->v, &op->journal, op->after, outcome, NULL, err);
 }
@@ -720,7 +709,7 @@ static int undo_all(struct operation *op, const char *why, struct vmundo_error *
     if ((new && end_instance(op, new, op->before, err) < 0) || remove_new(op, err) < 0 ||
         (reserve_is_only_in(op->after, op->before) && reserve_remove(op->v, op->after, err) < 0) ||
         (op->made.id && checkpoint_remove(op->v, &op->made, op->before, err) < 0) ||
-        (!op->before && remove_domain_dir(op, err) < 0) || (op->to && keep_to_undo(op, err) < 0) ||
+        (!op->before && context_remove_domain_dir(op->v, op->name, err) < 0) || (op->to && keep_to_undo(op, err) < 0) ||
         store_abandon(op->v, &op->journal, why ? "failed" : "undone", why, err) < 0)
         return -1;
     return 0;

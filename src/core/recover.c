@@ -80,20 +80,30 @@ static int import_checkpoint(struct vmundo *v, const char *name, int dir, const 
     return 0;
 }
 
-static int import_checkpoints(struct vmundo *v, const char *name, struct vmundo_error *err)
+/* The marks of a domain's checkpoints; *ret NULL: there is no folder of them. */
+static int open_marks(const struct vmundo *v, const char *name, DIR **ret, struct vmundo_error *err)
 {
     struct vmundo_error e = {0};
     int fd = -1;
     if (checkpoint_open_folder(v, name, false, &fd, &e) < 0)
         return e.errnum == ENOENT ? 0 : error_set(err, e.code, "%s", e.msg);
-    CLEANUP(cleanup_dir) DIR *d = fdopendir(fd);
-    if (!d)
-        return error_errno(err, errno, "cannot read the checkpoints of %s", name);
+    if ((*ret = fdopendir(fd)))
+        return 0;
+    error_errno(err, errno, "cannot read the checkpoints of %s", name);
+    close(fd);
+    return -1;
+}
+
+static int import_checkpoints(struct vmundo *v, const char *name, struct vmundo_error *err)
+{
+    CLEANUP(cleanup_dir) DIR *d = NULL;
     const struct dirent *f;
-    int r;
-    while ((r = sys_next_entry(d, &f, err)) > 0)
+    int r = 0;
+    if (open_marks(v, name, &d, err) < 0)
+        return -1;
+    while (d && (r = sys_next_entry(d, &f, err)) > 0)
         if (str_has_suffix(f->d_name, ".json") && f->d_name[0] != '.' &&
-            import_checkpoint(v, name, fd, f->d_name, err) < 0)
+            import_checkpoint(v, name, dirfd(d), f->d_name, err) < 0)
             return -1;
     return r;
 }
@@ -270,16 +280,12 @@ static void tend_reserve(struct vmundo *v, const char *name, struct lock *lock, 
 /* What was being written when somebody was killed, and not for an operation, which would be finished. */
 static int sweep_marks(struct vmundo *v, const char *name, unsigned *count, struct vmundo_error *err)
 {
-    struct vmundo_error e = {0};
-    int fd = -1;
-    if (checkpoint_open_folder(v, name, false, &fd, &e) < 0)
-        return e.errnum == ENOENT ? 0 : error_set(err, e.code, "%s", e.msg);
-    CLEANUP(cleanup_dir) DIR *d = fdopendir(fd);
-    if (!d)
-        return error_errno(err, errno, "cannot read the checkpoints of %s", name);
+    CLEANUP(cleanup_dir) DIR *d = NULL;
     const struct dirent *f;
-    int r;
-    while ((r = sys_next_entry(d, &f, err)) > 0) {
+    int r = 0;
+    if (open_marks(v, name, &d, err) < 0)
+        return -1;
+    while (d && (r = sys_next_entry(d, &f, err)) > 0) {
         if (f->d_name[0] != '.' || !str_has_suffix(f->d_name, ".tmp"))
             continue;
         ++*count;
@@ -296,10 +302,7 @@ static int remove_folder(struct vmundo *v, const char *name, unsigned *count, st
     context_report(v, VMUNDO_EVENT_ACTION, name, "remove its empty folder");
     if (v->dry_run)
         return 0;
-    AUTO_CLOSE int domains = openat(v->dirfd, "domains", O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (domains < 0)
-        return error_errno(err, errno, "cannot open %s/domains", v->state_dir);
-    return sys_remove_tree(domains, name, err);
+    return context_remove_domain_dir(v, name, err);
 }
 
 /* Look after one folder of domains/, whose operations (if any) are recovered. */
