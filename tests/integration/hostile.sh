@@ -343,7 +343,7 @@ for place in "$fs/theirs" "$work/theirs"; do # where files are cloned, and where
     [ "${method[1]}" = reflink ] ||
         at_the_worst_moment "[56]" "link of user $user" "cd dir && mv disk.img x && ln -s $secret/shadow disk.img" true "${method[@]}"
     [ "${method[1]}" = reflink ] ||
-        at_the_worst_moment 5 "another file" "cd dir && mv disk.img x && ln -s $place.victim/disk.img disk.img" \
+        at_the_worst_moment 5 "another file|link of user $user" "cd dir && mv disk.img x && ln -s $place.victim/disk.img disk.img" \
             "cd dir && rm disk.img && mv x disk.img" "${method[@]}"
     for file in "${!remembered[@]}"; do [ "$file" = "$secret/shadow" ] || unset "remembered[$file]"; done
     rm -rf "$place.victim" "$place"
