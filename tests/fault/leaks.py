@@ -78,12 +78,13 @@ def locks(top):
     inodes = set()
     for path in files(top):
         try:
-            inodes.add(str(os.lstat(path).st_ino))
+            found = os.lstat(path)
         except OSError:
-            pass
+            continue
+        inodes.add(f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}")
     for line in read("/proc/locks").splitlines():
         fields = line.split()
-        if "->" not in fields and fields[5].split(":")[2] in inodes:
+        if "->" not in fields and fields[5] in inodes:
             yield f"lock {fields[1]} {fields[3]}"
 
 
