@@ -203,7 +203,7 @@ int checkpoint_plan(const struct vmundo *v, const struct record *r, const char *
     if (ram && plan_ram(v, &c, err) < 0)
         return -1;
     record_forget_ram(&c.record);
-    c.record.reserve = c.record.reserve_instance = 0;
+    record_forget_reserve(&c.record);
     if (ram && r->ram && record_plan_ram(v->store_id, &c.record, c.id, err) < 0)
         return -1;
     *ret = c;
@@ -217,7 +217,7 @@ int checkpoint_of_leftover(const struct record *r, struct checkpoint *ret, struc
     if (record_copy(r, &c.record, err) < 0 || str_copy(r->running ? "crash" : "off", &c.consistency, err) < 0)
         return -1;
     record_forget_ram(&c.record);
-    c.record.reserve = c.record.reserve_instance = 0;
+    record_forget_reserve(&c.record);
     *ret = c;
     c = (struct checkpoint){0};
     return 0;
@@ -255,7 +255,8 @@ int checkpoint_plan_fork(const struct vmundo *v, const struct checkpoint *from, 
     ret->id = r->generation = r->counter = r->home = 1;
     ret->created_ms = sys_realtime_ms();
     r->created_ms = ret->created_ms;
-    r->base = r->instance = r->reserve = r->reserve_instance = 0;
+    r->base = r->instance = 0;
+    record_forget_reserve(r);
     r->keep_reserve = false;
     r->every_ms = r->keep_ms = r->keep_bytes = 0; /* it is not recorded because its parent is */
     r->disks_only = false;
@@ -291,7 +292,7 @@ int checkpoint_apply(const struct checkpoint *c, bool ram, struct record *r, str
     now.created_ms = r->created_ms;
     now.base = c->id;
     now.keep_reserve = r->keep_reserve;
-    now.reserve = now.reserve_instance = 0;
+    record_forget_reserve(&now);
     base_on_own(&now);
     now.every_ms = r->every_ms; /* recording is of the domain, not of a state of it */
     now.keep_ms = r->keep_ms;

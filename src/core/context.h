@@ -22,6 +22,7 @@ struct vmundo {
     int dirfd;               /* of state_dir; -1: a dry run without one */
     char *store_id;
     sqlite3 *db;
+    int log_pages; /* of the database's write-ahead log after our last transaction */
     bool dry_run;
     bool rebuilding;         /* the database is being made anew from the records beside it */
     vmundo_report_fn report;

@@ -188,6 +188,8 @@ int operation_give_up(struct operation *op, const struct store_rows *rows, const
         if (goes[i] && store_checkpoint(op->v, op->name, row->id, &op->gone.items[op->gone.n], err) < 0)
             return -1;
         op->gone.n += goes[i];
+        if (goes[i] && op->after && op->after->reserve_at == row->id)
+            record_forget_reserve(op->after);
         if (!goes[i] && parent != row->parent)
             op->moved[op->n_moved++] = (struct store_move){row->id, parent};
     }
@@ -326,13 +328,20 @@ static int load_options(struct operation *op, struct vmundo_error *err)
                                                                      : load_moved(json_object_get(o, "moved"), op, err);
 }
 
-static int write_journal(struct operation *op, struct vmundo_error *err)
+/* Who it is about, and what was. */
+static int fill_journal(struct operation *op, struct vmundo_error *err)
 {
     struct store_operation *j = &op->journal;
     j->stage = STAGE_PREPARE;
-    if (str_copy(op->name, &j->domain, err) < 0 || str_copy(op->verb, &j->verb, err) < 0 ||
-        (op->before && record_to_text(op->before, &j->before, err) < 0) ||
-        (op->after && record_to_text(op->after, &j->after, err) < 0) || save_options(op, &j->options, err) < 0)
+    if (str_copy(op->name, &j->domain, err) < 0 || str_copy(op->verb, &j->verb, err) < 0)
+        return -1;
+    return op->before ? record_to_text(op->before, &j->before, err) : 0;
+}
+
+static int write_journal(struct operation *op, struct vmundo_error *err)
+{
+    struct store_operation *j = &op->journal;
+    if ((op->after && record_to_text(op->after, &j->after, err) < 0) || save_options(op, &j->options, err) < 0)
         return -1;
     return store_begin(op->v, j, err);
 }
@@ -514,21 +523,37 @@ static int look_at_new(const struct operation *op, const struct instance *i, str
 
 /* Start it if PREPARE could not or if it was lost since, and let it run. One that has run and ended by itself is left
  * alone: this may be the second time that we come here. */
-static int start_new(struct operation *op, const struct record *a, struct vmundo_error *err)
+static int let_run(struct operation *op, const struct record *a, bool *ret_runs, struct vmundo_error *err)
 {
     AUTO_INSTANCE struct instance_ctx c = {0};
     CLEANUP(hyper_status_clear) struct hyper_status s = {0};
     if (instance_open(op->v, a, &c, err) < 0 || look_at_new(op, &c.i, &s, err) < 0)
         return -1;
-    if (s.power == HYPER_OFF && s.ended)
+    *ret_runs = s.power != HYPER_OFF || !s.ended;
+    if (!*ret_runs)
         return 0;
     if (s.power == HYPER_OFF) {
         instance_clear(&c);
         if (instance_prepare(op->v, a, &c, err) < 0 || hyper_start(&c.i, err) < 0)
             return -1;
     }
-    if (connect_console(op, &c, err) < 0 || hyper_resume(&c.i, err) < 0)
-        return -1;
+    return connect_console(op, &c, err) < 0 ? -1 : hyper_resume(&c.i, err);
+}
+
+static int start_new(struct operation *op, const struct record *a, struct vmundo_error *err)
+{
+    AUTO_INSTANCE struct instance_ctx c = {0};
+    bool runs = false;
+    int r = let_run(op, a, &runs, err);
+    if (r < 0 && op->from_reserve) { /* which ends by itself if the domain did */
+        op->from_reserve = false;
+        error_clear(err);
+        r = let_run(op, a, &runs, err);
+    }
+    if (r == 0 && runs)
+        r = instance_open(op->v, a, &c, err);
+    if (r < 0 || !runs)
+        return r;
     context_stage(op->v, op->name, "RUN");
     if (a->saved)
         (void)hyper_wake(&c.i, NULL); /* there need not be an agent */
@@ -724,12 +749,26 @@ int operation_undo(struct operation *op, const char *why, struct vmundo_error *e
     return error_wrap(err, "%s: %s is not undone ('vmundo recover' will try again)", op->name, op->verb);
 }
 
+/* With a reserve that has loaded what is wanted there is nothing to prepare, and so nothing that would have to be undone:
+ * the journal's first entry is that of SWITCH. */
+static bool stands_already(struct operation *op)
+{
+    if (!op->from_reserve || !op->before->reserve_at || op->old_first)
+        return false;
+    context_stage(op->v, op->name, stage_name(STAGE_PREPARE));
+    return reserve_use(op, NULL) == 0;
+}
+
 int operation_execute(struct operation *op, struct vmundo_error *err)
 {
     struct vmundo_error e = {0}, undo = {0};
     report_actions(op);
     if (op->v->dry_run)
         return 0;
+    if (fill_journal(op, err) < 0)
+        return -1;
+    if (stands_already(op))
+        return switch_over(op, err) < 0 ? -1 : operation_finish(op, "done", err);
     if (write_journal(op, err) < 0)
         return -1;
     int r = build(op, &e);

@@ -30,7 +30,7 @@ static const struct member record_members[] = {
     MEMBER(record, anonymous, FLAG),    MEMBER(record, ram_private, FLAG), MEMBER(record, ram_of, TEXT),
     MEMBER(record, ram_at, COUNT),      MEMBER(record, parent, TEXT),     MEMBER(record, home, COUNT),
     MEMBER(record, isolated, FLAG),     MEMBER(record, keep_reserve, FLAG), MEMBER(record, reserve, COUNT),
-    MEMBER(record, reserve_instance, COUNT),
+    MEMBER(record, reserve_instance, COUNT), MEMBER(record, reserve_at, COUNT),
     MEMBER(record, extend_at, COUNT),   MEMBER(record, pause_at, COUNT),  MEMBER(record, unguarded, FLAG),
     MEMBER(record, every_ms, COUNT),    MEMBER(record, keep_ms, COUNT),   MEMBER(record, keep_bytes, COUNT),
     MEMBER(record, disks_only, FLAG),
@@ -276,6 +276,11 @@ void record_forget_ram(struct record *r)
         free(*members[i]);
         *members[i] = NULL;
     }
+}
+
+void record_forget_reserve(struct record *r)
+{
+    r->reserve = r->reserve_instance = r->reserve_at = 0;
 }
 
 bool record_disk_is_unprotected(const struct record_disk *d)

@@ -45,6 +45,7 @@ struct record {
     bool keep_reserve;       /* an instance in reserve is wanted while it runs (reserve.h) */
     uint64_t reserve;        /* the generation of the branches of that instance, 0: there is none, and */
     uint64_t reserve_instance; /* its number */
+    uint64_t reserve_at;     /* the checkpoint that it has loaded; 0: none yet */
     uint64_t extend_at, pause_at; /* for the guard, per cent; 0: its defaults */
     bool unguarded;          /* no guard is wanted */
     uint64_t every_ms;       /* it is recorded this often (recorder.h), 0: it is not; */
@@ -67,6 +68,8 @@ int record_copy(const struct record *r, struct record *ret, struct vmundo_error 
 int record_plan_ram(const char *store_id, struct record *r, uint64_t number, struct vmundo_error *err);
 /* It has no RAM any more. */
 void record_forget_ram(struct record *r);
+/* It has no instance in reserve. */
+void record_forget_reserve(struct record *r);
 
 /* Does the domain write to this disk's origin itself? */
 bool record_disk_is_unprotected(const struct record_disk *d);

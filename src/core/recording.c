@@ -398,7 +398,10 @@ int vmundo_record(struct vmundo *v, const char *name, const struct vmundo_record
     report(&op);
     if (operation_execute(&op, err) < 0)
         return -1;
-    if (!v->dry_run)
-        recorder_spawn(v, op.after);
+    if (v->dry_run)
+        return 0;
+    recorder_spawn(v, op.after);
+    if (op.after->keep_reserve) /* another kind of one */
+        verbs_keep_reserve(&op);
     return 0;
 }

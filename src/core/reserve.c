@@ -41,12 +41,12 @@ static int describe(const struct vmundo *v, const struct record *r, struct recor
     return 0;
 }
 
-bool reserve_is_ready(const struct vmundo *v, const struct record *r)
+bool reserve_is_ready(const struct vmundo *v, const struct record *r, uint64_t checkpoint)
 {
     CLEANUP(record_clear) struct record spare = {0};
     CLEANUP(hyper_status_clear) struct hyper_status s = {0};
     AUTO_INSTANCE struct instance_ctx c = {0};
-    return r->reserve && describe(v, r, &spare, NULL) == 0 && instance_open(v, &spare, &c, NULL) == 0 &&
+    return r->reserve && (!r->reserve_at || r->reserve_at == checkpoint) && describe(v, r, &spare, NULL) == 0 && instance_open(v, &spare, &c, NULL) == 0 &&
            hyper_glance(&c.i, &s, NULL) == 0 && s.power == HYPER_PAUSED && !s.unwatched;
 }
 
@@ -66,6 +66,23 @@ int reserve_remove(const struct vmundo *v, const struct record *r, struct vmundo
 /* ---- making one -----------------------------------------------------------------------------------------------------
  */
 
+/* What the domain would be if it went back to op->like and ran on its reserve. */
+static int describe_loaded(const struct operation *op, struct record *ret, struct vmundo_error *err)
+{
+    CLEANUP(record_clear) struct record now = {0};
+    if (record_copy(op->after, &now, err) < 0)
+        return -1;
+    record_forget_ram(&now);
+    now.generation = op->after->reserve;
+    now.instance = op->after->reserve_instance;
+    if (checkpoint_apply(op->like, true, &now, err) < 0 || plan_name_branches(op->v, &now, err) < 0 ||
+        record_plan_ram(op->v->store_id, &now, now.instance, err) < 0)
+        return -1;
+    *ret = now;
+    now = (struct record){0};
+    return 0;
+}
+
 /* Of some checkpoint: they all have the same disks. */
 static int make_branches(const struct operation *op, struct record *spare, struct vmundo_error *err)
 {
@@ -74,6 +91,7 @@ static int make_branches(const struct operation *op, struct record *spare, struc
     for (size_t i = 0; i < spare->n_branches; i++) {
         struct branch *b = &spare->branches[i];
         free(TAKE(b->fingerprint));
+        free(TAKE(b->base));
         if (str_copy(like->branches[i].path, &b->base, err) < 0 ||
             str_copy(like->branches[i].fingerprint, &b->fingerprint, err) < 0 || storage_create(b, &m, err) < 0)
             return -1;
@@ -87,8 +105,8 @@ int reserve_make(struct operation *op, struct vmundo_error *err)
     AUTO_INSTANCE struct instance_ctx c = {0};
     char beside[40];
     snprintf(beside, sizeof(beside), "run.%llu", (unsigned long long)op->after->instance);
-    if (describe(op->v, op->after, &spare, err) < 0 || make_branches(op, &spare, err) < 0 ||
-        instance_prepare(op->v, &spare, &c, err) < 0)
+    if ((op->after->reserve_at ? describe_loaded(op, &spare, err) : describe(op->v, op->after, &spare, err)) < 0 ||
+        make_branches(op, &spare, err) < 0 || instance_prepare(op->v, &spare, &c, err) < 0)
         return -1;
     if (!c.i.ram)
         return error_set(err, VMUNDO_REFUSED, "there is no room for the RAM of a reserve of %s", op->name);
@@ -99,10 +117,23 @@ int reserve_make(struct operation *op, struct vmundo_error *err)
 /* ---- using it -------------------------------------------------------------------------------------------------------
  */
 
+/* It has been loaded when it was made: all that is left to do is to see that it is what it should be. */
+static int use_loaded(struct operation *op, struct vmundo_error *err)
+{
+    struct record *a = op->after;
+    struct mark m = {.store = op->v->store_id, .domain = op->name, .generation = a->generation};
+    for (size_t i = 0; i < a->n_branches; i++)
+        if (storage_recall(&a->branches[i], &m, err) < 0)
+            return -1;
+    return storage_ram_check(a->ram, &m, err);
+}
+
 int reserve_use(struct operation *op, struct vmundo_error *err)
 {
     struct record *a = op->after;
     struct mark m = {.store = op->v->store_id, .domain = op->name, .generation = a->generation};
+    if (op->before->reserve_at)
+        return use_loaded(op, err);
     AUTO_INSTANCE struct instance_ctx c = {0};
     for (size_t i = 0; i < a->n_branches; i++)
         if (storage_refill(&a->branches[i], &m, err) < 0)
@@ -118,10 +149,18 @@ int reserve_use(struct operation *op, struct vmundo_error *err)
 /* ---- when there is one ----------------------------------------------------------------------------------------------
  */
 
-/* The newest with its RAM in a file; ret->id stays 0: there is none. */
-static int find_with_ram(struct operation *op, struct checkpoint *ret, struct vmundo_error *err)
+/* With its RAM in a file: the one that the domain was made or gone back to last (*ret_base), or the newest; ret->id stays
+ * 0: there is none. */
+static int find_with_ram(struct operation *op, struct checkpoint *ret, bool *ret_base, struct vmundo_error *err)
 {
     CLEANUP(store_rows_clear) struct store_rows rows = {0};
+    uint64_t base = op->before->base;
+    if (base && store_checkpoint(op->v, op->name, base, ret, err) < 0)
+        return -1;
+    *ret_base = base && ret->saved && ret->record.ram && !ret->record.ram_private;
+    if (*ret_base)
+        return 0;
+    checkpoint_clear(ret);
     if (store_rows(op->v, op->name, &rows, err) < 0)
         return -1;
     for (size_t i = rows.n; i > 0; i--) {
@@ -142,20 +181,23 @@ static bool can_have(const struct record *r)
     bool can = r->keep_reserve && h && h->load && r->n_branches;
     for (size_t i = 0; can && i < r->n_branches; i++)
         can = r->branches[i].driver->refill != NULL;
+    for (size_t i = 0; can && i < r->n_disks; i++)
+        can = !record_disk_is_unprotected(&r->disks[i]); /* two instances cannot both have it */
     return can;
 }
 
-/* op->after: with a reserve, or without; false: it has what it is to have. */
-static bool plan_change(struct operation *op, bool running)
+/* op->after: with a reserve, or without; at: that it is to have loaded, or 0. false: it has what it is to have. */
+static bool plan_change(struct operation *op, bool running, uint64_t at)
 {
     struct record *a = op->after;
     bool wanted = running && op->like && can_have(op->before);
-    if (wanted ? reserve_is_ready(op->v, op->before) : !op->before->reserve)
+    if (wanted ? op->before->reserve_at == at && reserve_is_ready(op->v, op->before, at) : !op->before->reserve)
         return false;
-    a->reserve = a->reserve_instance = 0;
+    record_forget_reserve(a);
     if (wanted) {
         a->reserve_instance = reserve_next_instance(op->before);
         a->reserve = ++a->counter;
+        a->reserve_at = at;
     }
     return true;
 }
@@ -163,14 +205,15 @@ static bool plan_change(struct operation *op, bool running)
 int reserve_tend(struct operation *op, bool *ret_changed, struct vmundo_error *err)
 {
     AUTO_CHECKPOINT struct checkpoint like = {0};
-    bool running = false, changed = false;
+    bool running = false, changed = false, base = false;
     if (!op->before->keep_reserve && !op->before->reserve)
         return 0;
-    if (verbs_copy_before(op, err) < 0 || find_with_ram(op, &like, err) < 0 ||
+    if (verbs_copy_before(op, err) < 0 || find_with_ram(op, &like, &base, err) < 0 ||
         verbs_is_running(op, &running, err) < 0)
         return -1;
     op->like = like.id ? &like : NULL;
-    changed = plan_change(op, running);
+    /* Of a domain that is recorded, where every second another one is the last, it is to be good for all. */
+    changed = plan_change(op, running, base && !op->before->every_ms ? like.id : 0);
     int r = changed ? operation_execute(op, err) : 0;
     op->like = NULL;
     *ret_changed = changed;

@@ -162,9 +162,9 @@ static int aim(struct operation *op, const struct checkpoint *target, const stru
     bool run = !target || target->record.running || o->boot;
     record_forget_ram(a);
     op->from_reserve = target && run && !o->boot && !o->off && target->saved && target->record.ram &&
-                       !target->record.ram_private && reserve_is_ready(op->v, op->before);
+                       !target->record.ram_private && reserve_is_ready(op->v, op->before, target->id);
     a->generation = op->from_reserve ? op->before->reserve : ++a->counter;
-    a->reserve = a->reserve_instance = 0;
+    record_forget_reserve(a);
     if (target && checkpoint_apply(target, !o->boot && !o->off, a, err) < 0)
         return -1;
     a->running = run && !o->off;
@@ -300,7 +300,7 @@ int vmundo_checkpoint(struct vmundo *v, const char *name, const struct vmundo_ch
         return -1;
     if (o->ret_paused_us)
         *o->ret_paused_us = op.ret_paused_us;
-    if (!v->dry_run && op.made.saved && !op.after->reserve)
+    if (!v->dry_run && op.made.saved)
         verbs_keep_reserve(&op);
     return 0;
 }
@@ -393,5 +393,9 @@ int vmundo_prune(struct vmundo *v, const char *name, const struct vmundo_prune_o
         return -1;
     if (ret_n)
         *ret_n = (unsigned)op.gone.n;
-    return op.gone.n ? operation_execute(&op, err) : 0;
+    if (op.gone.n && operation_execute(&op, err) < 0)
+        return -1;
+    if (!v->dry_run && op.before->reserve && !op.after->reserve)
+        verbs_keep_reserve(&op);
+    return 0;
 }

@@ -179,7 +179,7 @@ int vmundo_stop(struct vmundo *v, const char *name, const struct vmundo_stop_opt
     if (!op.before->running)
         return 0;
     op.after->running = false;
-    op.after->reserve = op.after->reserve_instance = 0;
+    record_forget_reserve(op.after);
     record_forget_ram(op.after);
     op.force = o->force;
     op.timeout_ms = o->timeout_ms || o->force ? o->timeout_ms : STOP_TIMEOUT_MS;
@@ -227,7 +227,7 @@ int vmundo_start(struct vmundo *v, const char *name, int *ret_console, struct vm
         return -1;
     op.after->running = true;
     op.after->instance = reserve_next_instance(op.before);
-    op.after->reserve = op.after->reserve_instance = 0;
+    record_forget_reserve(op.after);
     record_forget_ram(op.after);
     if (record_plan_ram(v->store_id, op.after, op.after->instance, err) < 0)
         return -1;

@@ -67,8 +67,9 @@ struct instance {
      * the same machine as then; names, MAC addresses, and where disks and network come from, may differ. */
     const char *saved;
     /* Not NULL: start it as a reserve, beside another instance of the same domain whose directory has this name ("run.3")
-     * and lies where this one's does. It has all it needs, but neither boots nor loads anything before load is called,
-     * and ends by itself when that other one has ended. */
+     * and lies where this one's does. It has all it needs; without .saved it neither boots nor loads anything before load is
+     * called. It tells the network nothing before it runs, and if that other one ends before, it ends, too, and is then as
+     * if it had never been started. */
     const char *reserve_for;
     /* Whose saved state that is, or is to become (save): any text; one with another text is refused. May be NULL. */
     const char *saved_of;

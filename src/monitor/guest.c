@@ -82,6 +82,10 @@ void guest_event(void *data, const char *event, const json_t *arguments)
     if (stop || resume) {
         m->record.paused = stop;
         m->record_changed = true;
+        if (resume && m->reserve_for) {
+            m->reserve_for = NULL;
+            m->announce = true;
+        }
         if (resume && m->record.held && !m->continuing) { /* somebody else has let it run */
             m->record.held = false;
             control_lose_holder(m);
@@ -95,6 +99,16 @@ void guest_event(void *data, const char *event, const json_t *arguments)
     } else if (str_eq(event, "GUEST_PANICKED")) {
         on_shutdown(m, "guest-panic");
     }
+}
+
+void guest_take_events(struct monitor *m)
+{
+    struct vmundo_error e = {0};
+    if (m->qmp.fd < 0 || qmp_receive(&m->qmp, &e) == 0)
+        return;
+    if (e.errnum != ECONNRESET)
+        log_say("%s", e.msg);
+    qmp_close(&m->qmp);
 }
 
 /* End QEMU. If it does not listen, it is killed. Often it is ending already. */
@@ -120,15 +134,20 @@ void guest_check_reserve(struct monitor *m, uint64_t now)
     AUTO_CLOSE int dir = openat(m->dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir >= 0 ? rundir_is_locked(dir, RUNDIR_QEMU_LOCK, &runs, NULL) == 0 && runs : errno != ENOENT)
         return;
-    AUTO_FREE char *status = NULL;
+    guest_take_events(m); /* perhaps it has been let run, and is why the other one has ended */
+    if (!m->reserve_for)
+        return;
+    log_say("%s has ended, and so its reserve ends", m->reserve_for);
+    quit(m);
+}
+
+void guest_announce(struct monitor *m)
+{
+    json_t *how = json_pack("{s:i, s:i, s:i, s:i}", "initial", 50, "max", 550, "rounds", 5, "step", 100);
     struct vmundo_error e = {0};
-    if (qmp_status(&m->qmp, &status, &e) < 0)
+    m->announce = false;
+    if (m->qmp.fd >= 0 && qmp_call(&m->qmp, "announce-self", how, NULL, &e) < 0)
         log_say("%s", e.msg);
-    if (!status || str_eq(status, "inmigrate")) {
-        log_say("%s has ended, and so its reserve ends", m->reserve_for);
-        quit(m);
-    }
-    m->reserve_for = NULL; /* or else it has become the one that runs */
 }
 
 static void restart(struct monitor *m)

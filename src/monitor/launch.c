@@ -181,6 +181,15 @@ static void kill_child(struct monitor *m)
     unlinkat(m->dir, RUNDIR_QEMU_PID, 0);
 }
 
+/* A reserve is told now what need not be said when time counts. When it has loaded a state it is not to tell the network,
+ * since another one runs; that is done when it does. */
+static int prepare_reserve(struct monitor *m, struct vmundo_error *err)
+{
+    return qmp_ignore_shared(&m->qmp, true, err) < 0
+               ? -1
+               : qmp_call(&m->qmp, "migrate-set-parameters", json_pack("{s:i}", "announce-rounds", 0), NULL, err);
+}
+
 static int bring_up(struct monitor *m, struct vmundo_error *err)
 {
     uint64_t timeout;
@@ -189,8 +198,7 @@ static int bring_up(struct monitor *m, struct vmundo_error *err)
         return -1;
     if (connect_events(m, (unsigned)timeout, err) < 0)
         return explain(m, err);
-    /* A reserve is told now what need not be said when time counts. */
-    if (m->reserve_for && qmp_ignore_shared(&m->qmp, true, err) < 0)
+    if (m->reserve_for && prepare_reserve(m, err) < 0)
         return explain(m, err);
     if (json_object_get(m->spec, "saved") && load_saved(m, err) < 0)
         return err->code == VMUNDO_CONFLICT ? -1 : explain_load(m, err);
@@ -240,6 +248,7 @@ int launch_attach(struct monitor *m, struct vmundo_error *err)
         return -1;
     if (str_eq(status, "inmigrate"))
         return error_set(err, VMUNDO_CONFLICT, "its start from a saved state was cut off: destroy it and start it again");
+    m->reserve_for = NULL; /* whether it has run by now nobody knows */
     catch_up(m, status);
     control_continue(m); /* if the last monitor was killed while it held the guest */
     if (m->record.frozen)

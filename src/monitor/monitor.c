@@ -112,23 +112,15 @@ static int next_timeout(const struct monitor *m, uint64_t now)
     return due > now ? (int)(due - now) : 0;
 }
 
-static void take_events(struct monitor *m)
-{
-    struct vmundo_error e = {0};
-    if (m->qmp.fd < 0 || qmp_receive(&m->qmp, &e) == 0)
-        return;
-    if (e.errnum != ECONNRESET)
-        log_say("%s", e.msg);
-    qmp_close(&m->qmp);
-}
-
 static void do_what_is_due(struct monitor *m)
 {
     uint64_t now = sys_monotonic_ms();
-    take_events(m);
+    guest_take_events(m);
     if (m->was_reset)
         agent_guest_was_reset(m);
     m->was_reset = false;
+    if (m->announce)
+        guest_announce(m);
     control_tick(m, now);
     guest_check_reserve(m, now);
     guest_try_again(m, now);
@@ -162,6 +154,10 @@ static void watch(struct monitor *m)
 
 static void write_end(struct monitor *m)
 {
+    if (m->reserve_for) { /* it never was the domain: who is about to use it starts another one */
+        unlinkat(m->dir, RUNDIR_QEMU_PID, 0);
+        return;
+    }
     AUTO_FREE char *how = NULL;
     struct vmundo_error e = {0};
     AUTO_JSON json_t *o = guest_ended(m, &how, &e) == 0 ? json_pack("{s:s}", "ended", how) : NULL;

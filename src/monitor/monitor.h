@@ -89,7 +89,8 @@ struct monitor {
     bool continuing;   /* the RESUME event to come is our own doing */
     uint64_t room_due; /* when to let a guest that had no room for its writes try again, 0: there is none such */
     uint64_t cont_due; /* when to try again to let the guest run, 0: nothing owed */
-    const char *reserve_for; /* in spec; NULL: we are no reserve, or none any more */
+    const char *reserve_for; /* in spec; NULL: we are no reserve, or none any more, since the guest has run */
+    bool announce;           /* the guest runs where it did not before: the network must be told */
     uint64_t reserve_due;    /* when to look at it again */
     uint64_t logs_due;
 
@@ -107,6 +108,8 @@ int launch_start(struct monitor *m, struct vmundo_error *err);
 /* Take over a QEMU that runs. */
 int launch_attach(struct monitor *m, struct vmundo_error *err);
 
+/* What QEMU has said meanwhile. */
+void guest_take_events(struct monitor *m);
 void guest_event(void *data, const char *event, const json_t *arguments);
 /* Do what the configuration wants about what has happened. */
 void guest_decide(struct monitor *m);
@@ -146,6 +149,8 @@ uint64_t agent_due(const struct monitor *m);
 void guest_try_again(struct monitor *m, uint64_t now);
 /* A reserve whose domain is off ends. */
 void guest_check_reserve(struct monitor *m, uint64_t now);
+/* Tell the network where the guest is now. */
+void guest_announce(struct monitor *m);
 
 /* Write m->record to the lock's file. */
 void record_write(struct monitor *m);

@@ -328,6 +328,7 @@ const struct storage_driver storage_reflink = {
     .preflight_replacing = sidecar_preflight_replacing,
     .create = reflink_create,
     .refill = reflink_refill,
+    .recall = sidecar_recall,
     .create_unsettled = reflink_create_unsettled,
     .settle = sidecar_settle,
     .remove = sidecar_remove,

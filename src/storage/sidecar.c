@@ -391,6 +391,14 @@ int sidecar_refill(struct branch *b, const struct mark *m, sidecar_fill_fn fill,
     return fsync(to.fd) < 0 ? error_errno(err, errno, "cannot make %s durable", b->path) : 0;
 }
 
+int sidecar_recall(struct branch *b, const struct mark *m, struct vmundo_error *err)
+{
+    bool complete;
+    if (find_complete(b, m, true, &complete, err) < 0)
+        return -1;
+    return complete ? 0 : error_set(err, VMUNDO_CONFLICT, "it is not there, or not whole");
+}
+
 int sidecar_create(struct branch *b, const struct mark *m, sidecar_fill_fn fill, bool by_mark, struct vmundo_error *err)
 {
     return create(b, m, fill, by_mark ? BY_MARK : BY_NAME, err);

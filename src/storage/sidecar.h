@@ -50,6 +50,9 @@ typedef int (*sidecar_fill_fn)(const struct sidecar_fill *f, struct vmundo_error
 /* storage_driver.refill with the same fill, by mark, for what sidecar_create has made. */
 int sidecar_refill(struct branch *b, const struct mark *m, sidecar_fill_fn fill, struct vmundo_error *err);
 
+/* storage_driver.recall, by mark. */
+int sidecar_recall(struct branch *b, const struct mark *m, struct vmundo_error *err);
+
 /* storage_driver.create for a branch that is a file: leave it if it is complete, else make it with fill, mark it, give
  * it the origin's owner, make it durable, by mark or by name. Sets b->fingerprint and detail "inode", the branch's own. Errors: the origin
  * changed meanwhile (unless consistency says that it may); somebody else's file is in the way. */

@@ -160,6 +160,13 @@ int storage_refill(struct branch *b, const struct mark *m, struct vmundo_error *
     return b->driver->refill(b, m, err) < 0 ? error_wrap(err, "cannot fill the branch %s", b->path) : 0;
 }
 
+int storage_recall(struct branch *b, const struct mark *m, struct vmundo_error *err)
+{
+    if (!b->driver->recall)
+        return cannot(b, "find a branch made earlier", err);
+    return b->driver->recall(b, m, err) < 0 ? error_wrap(err, "cannot use the branch %s", b->path) : 0;
+}
+
 int storage_create_unsettled(struct branch *b, const struct mark *m, struct vmundo_error *err)
 {
     if (!b->driver->create_unsettled)

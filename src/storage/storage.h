@@ -132,6 +132,10 @@ struct storage_driver {
      * now: the same file or device, with base's content, and the mark. May be missing: that cannot be. What is cut off
      * half way leaves a branch that is worth nothing. */
     int (*refill)(struct branch *b, const struct mark *m, struct vmundo_error *err);
+    /* Fill in b what create has filled in when it made this branch, with that mark; VMUNDO_CONFLICT if it is not there, whole.
+     * Missing where refill is. */
+    int (*recall)(struct branch *b, const struct mark *m, struct vmundo_error *err);
+
     /* As create, and settle makes it durable: a guest that is paused meanwhile need not wait for the disk. Until then a
      * power cut may leave anything in its place. May be missing, both: then create is called and there is nothing to
      * settle. */
@@ -214,6 +218,7 @@ int storage_preflight(const struct branch *b, struct vmundo_error *err);
 int storage_preflight_replacing(const struct branch *b, const struct branch *gone, struct vmundo_error *err);
 int storage_create(struct branch *b, const struct mark *m, struct vmundo_error *err);
 int storage_refill(struct branch *b, const struct mark *m, struct vmundo_error *err);
+int storage_recall(struct branch *b, const struct mark *m, struct vmundo_error *err);
 int storage_create_unsettled(struct branch *b, const struct mark *m, struct vmundo_error *err);
 int storage_settle(const struct branch *b, struct vmundo_error *err);
 int storage_attach(const struct branch *b, struct vmundo_error *err);
