@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -280,10 +281,24 @@ int context_domain_dir(const struct vmundo *v, const char *name, bool create, in
     return 0;
 }
 
+#define STILL_WRITTEN_MS 2000
+
+/* A recorder or guard that is just noticing that its domain is gone may write there until then. */
 int context_remove_domain_dir(const struct vmundo *v, const char *name, struct vmundo_error *err)
 {
     AUTO_CLOSE int domains = -1;
-    if (open_domains(v, &domains, err) < 0 || sys_remove_tree(domains, name, err) < 0)
+    struct vmundo_error e = {0};
+    uint64_t deadline = sys_monotonic_ms() + STILL_WRITTEN_MS;
+    if (open_domains(v, &domains, err) < 0)
         return -1;
+    while (sys_remove_tree(domains, name, &e) < 0) {
+        if (e.errnum != ENOTEMPTY || sys_monotonic_ms() > deadline) {
+            if (err)
+                *err = e;
+            return -1;
+        }
+        error_clear(&e);
+        poll(NULL, 0, 1);
+    }
     return sys_fsync_dir(domains) < 0 ? error_errno(err, errno, "cannot make the removal of %s durable", name) : 0;
 }

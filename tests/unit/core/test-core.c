@@ -634,12 +634,39 @@ static void test_state_dir_of_others(void **state)
     reopen(f, false);
 }
 
+/* Somebody writes in the folder of a domain that goes, as a recorder does that has not noticed yet. */
+static void test_folder_still_written(void **state)
+{
+    struct fixture *f = *state;
+    int dir = -1;
+    assert_ok(f, context_domain_dir(f->v, "vm", true, &dir, &f->err));
+    pid_t child = fork();
+    if (child == 0) {
+        for (uint64_t end = sys_monotonic_ms() + 300; sys_monotonic_ms() < end;)
+            for (unsigned i = 0; i < 64; i++) {
+                char name[16];
+                snprintf(name, sizeof(name), "%u", i);
+                close(openat(dir, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+            }
+        _exit(0);
+    }
+    for (int i = 0; i < 1000 && faccessat(dir, "63", F_OK, 0) < 0; i++)
+        usleep(1000);
+    int r = context_remove_domain_dir(f->v, "vm", &f->err);
+    waitpid(child, NULL, 0);
+    assert_ok(f, r);
+    assert_int_equal(context_domain_dir(f->v, "vm", false, &dir, &f->err), -1);
+    assert_int_equal(f->err.errnum, ENOENT);
+    close(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_life, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nothing_is_left, setup, teardown),
         cmocka_unit_test_setup_teardown(test_conflicts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_folder_still_written, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_names, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_options, setup, teardown),
         cmocka_unit_test_setup_teardown(test_same_image_twice, setup, teardown),
