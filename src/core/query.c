@@ -316,7 +316,7 @@ int vmundo_status(struct vmundo *v, const char *name, struct vmundo_domain *ret,
     if (store_get_record(v, name, &r, err) < 0 || store_unfinished(v, name, 0, &pending, err) < 0)
         return -1;
     d.generation = r.generation;
-    d.reserve = reserve_is_ready(v, &r, r.reserve_at);
+    d.reserve = reserve_is_ready(v, &r, r.base);
     d.created = r.created_ms / 1000;
     if (str_copy(r.name, &d.name, err) < 0 || str_copy(r.hypervisor, &d.hypervisor, err) < 0 ||
         str_copy(r.config_path, &d.config, err) < 0 || str_copy(r.parent, &d.parent, err) < 0 ||
