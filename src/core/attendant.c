@@ -6,6 +6,7 @@
 
 #include "util/cleanup.h"
 #include "util/process.h"
+#include "util/scope.h"
 
 #include <fcntl.h>
 
@@ -48,6 +49,13 @@ bool attendant_owns_lock(const struct vmundo *v, const struct attendant *a, cons
     AUTO_CLOSE int fd = open_lock(v, a, name, false, NULL);
     return fd >= 0 && lock >= 0 && fstat(lock, &mine) == 0 && fstat(fd, &there) == 0 && mine.st_dev == there.st_dev &&
            mine.st_ino == there.st_ino && fcntl(lock, F_OFD_SETLK, &l) == 0;
+}
+
+void attendant_leave_session(const struct attendant *a, const char *name)
+{
+    struct vmundo_error e = {0};
+    if (scope_is_possible() && scope_enter(a->program + strlen("vmundo-"), name, 0, &e) < 0)
+        fprintf(stderr, "%s: it has no scope of its own: %s\n", a->program, e.msg);
 }
 
 int attendant_spawn(const struct vmundo *v, const struct attendant *a, const char *name, struct vmundo_error *err)

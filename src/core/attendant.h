@@ -24,6 +24,8 @@ int attendant_lock(const struct vmundo *v, const struct attendant *a, const char
 bool attendant_is_alive(const struct vmundo *v, const struct attendant *a, const char *name);
 /* Is `lock`, perhaps handed down to us, that lock, and locked by us? */
 bool attendant_owns_lock(const struct vmundo *v, const struct attendant *a, const char *name, int lock);
+/* It goes on when the session ends in which it was started. */
+void attendant_leave_session(const struct attendant *a, const char *name);
 /* Start one. That there is one already is success. */
 int attendant_spawn(const struct vmundo *v, const struct attendant *a, const char *name, struct vmundo_error *err);
 

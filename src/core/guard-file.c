@@ -34,6 +34,11 @@ bool guard_owns_lock(const struct vmundo *v, const char *name, int lock)
     return attendant_owns_lock(v, &guard, name, lock);
 }
 
+void guard_leave_session(const char *name)
+{
+    attendant_leave_session(&guard, name);
+}
+
 /* ---- the note -------------------------------------------------------------------------------------------------------
  */
 

@@ -582,9 +582,11 @@ int vmundo_guard(struct vmundo *v, const struct vmundo_guard_options *o, struct 
         return error_set(err, VMUNDO_USAGE, "'%.63s' is no domain name", o->name);
     if (guard_check_levels(o->extend_at, o->pause_at, err) < 0)
         return -1;
-    if (o->lock_fd > 0 && o->name && guard_owns_lock(v, o->name, o->lock_fd))
+    if (o->lock_fd > 0 && o->name && guard_owns_lock(v, o->name, o->lock_fd)) {
         g.lock = o->lock_fd;
-    else if (o->name && !v->dry_run && lock_named(&g, err) < 0)
+        guard_leave_session(o->name);
+    } else if (o->name && !v->dry_run && lock_named(&g, err) < 0) {
         return -1;
+    }
     return watch(&g, err);
 }

@@ -28,6 +28,8 @@ int guard_lock(const struct vmundo *v, const char *name, int *ret_fd, struct vmu
 
 /* Is `lock`, perhaps handed down to us, that lock, and locked by us? */
 bool guard_owns_lock(const struct vmundo *v, const char *name, int lock);
+/* As attendant_leave_session(). */
+void guard_leave_session(const char *name);
 
 /* Do these levels (per cent, 0: the default) make sense? VMUNDO_USAGE. */
 int guard_check_levels(uint64_t extend_at, uint64_t pause_at, struct vmundo_error *err);

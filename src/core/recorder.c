@@ -217,10 +217,12 @@ int vmundo_recorder(struct vmundo *v, const struct vmundo_recorder_options *o, s
     CLEANUP(state_clear) struct state s = {.v = v, .name = o->name, .lock = -1, .begun_ms = sys_monotonic_ms()};
     if (!vmundo_name_is_valid(o->name))
         return error_set(err, VMUNDO_USAGE, "'%.63s' is no domain name", o->name ? o->name : "");
-    if (o->lock_fd > 0 && attendant_owns_lock(v, &recorder, o->name, o->lock_fd))
+    if (o->lock_fd > 0 && attendant_owns_lock(v, &recorder, o->name, o->lock_fd)) {
         s.lock = o->lock_fd;
-    else if (attendant_lock(v, &recorder, o->name, &s.lock, err) < 0)
+        attendant_leave_session(&recorder, o->name);
+    } else if (attendant_lock(v, &recorder, o->name, &s.lock, err) < 0) {
         return -1;
+    }
     return record(&s, o->stop, err);
 }
 

@@ -7,6 +7,7 @@
 #include "monitor/monitor.h"
 
 #include "util/confine.h"
+#include "util/scope.h"
 #include "util/str.h"
 
 #include <fcntl.h>
@@ -166,6 +167,15 @@ static void write_end(struct monitor *m)
         log_say("cannot write down how it ended: %s", e.msg);
 }
 
+/* With QEMU out of the session in which the command was given; a QEMU that runs has left that already. Whoever waited for our
+ * report does not wait for this. */
+static void leave_session(const struct monitor *m, bool attach, const char *domain)
+{
+    struct vmundo_error e = {0};
+    if (scope_is_possible() && scope_enter(attach ? "monitor" : "domain", domain, attach ? 0 : m->qemu.pid, &e) < 0)
+        log_say("it has no scope of its own: %s", e.msg);
+}
+
 /* What QEMU or an agent says is read with as few rights as can be: files are written in the instance's directory only. */
 static void give_up_rights(const struct monitor *m)
 {
@@ -193,6 +203,7 @@ int main(int argc, char **argv)
         sys_pidfd_signal(m.pidfd, SIGKILL);
     if (r < 0)
         return VMUNDO_FAILED;
+    leave_session(&m, attach, argv[2]);
     give_up_rights(&m);
     watch(&m);
     write_end(&m);
