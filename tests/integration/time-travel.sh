@@ -1,14 +1,23 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# time-travel.sh FILESYSTEM: checkpoints of a real guest, with RAM and without, and going back to them, and that undone.
+# time-travel.sh FILESYSTEM|device: checkpoints of a real guest, with RAM and without, and going back to them, and that undone.
 # What the guest has in its RAM and on its disk must always belong together.
 . "$(dirname "$0")/functions.sh"
 fstype=$1
 requires_guest
-make_fs "$fstype"
+case $fstype in
+device) make_fs ext4 ;;
+*) make_fs "$fstype" ;;
+esac
 image=$fs/disk.img
 make_disk "$image" 32M state=zero
-make_config "$work/vm.cfg" vm "file:$image,xvda,w"
+disk="file:$image,xvda,w"
+if [ "$fstype" = device ]; then # a block device, whose overlays are in the state directory
+    image=$(losetup -f --show "$image")
+    own_loop "$image"
+    disk="phy:$image,xvda,w"
+fi
+make_config "$work/vm.cfg" vm "$disk"
 remember "$image"
 baseline
 
@@ -84,7 +93,8 @@ vmundo start vm
 is five
 
 # On ext4 the RAM is in the saved state, and the disks are overlays that rest on one another.
-if [ "$fstype" != ext4 ]; then
+overlays=$([ "$fstype" = xfs ] || [ "$fstype" = btrfs ] || echo yes)
+if [ -z "$overlays" ]; then
     step "the RAM of another checkpoint"
     ram_of() { find "$fs/.vmundo" -name "*.ram" -newer "$work/vm.cfg" | sort; }
     vmundo stop --force vm
@@ -96,7 +106,7 @@ if [ "$fstype" != ext4 ]; then
     mv "${rams[0]}" "$work/aside.$$" && mv "${rams[1]}" "${rams[0]}" && mv "$work/aside.$$" "${rams[1]}"
 fi
 
-if [ "$fstype" = ext4 ]; then # elsewhere: fork.sh
+if [ "$overlays" ]; then # elsewhere: fork.sh
     step "a fork of what it was, with its RAM"
     vmundo fork vm@one
     guest_is vm-1 one one
@@ -106,6 +116,14 @@ if [ "$fstype" = ext4 ]; then # elsewhere: fork.sh
     guest_is vm-1 one one
     vmundo drop vm-1
 fi
+
+step "what has changed since"
+vmundo diff vm five
+vmundo diff vm --json | python3 -c '
+import json, sys
+disks = json.load(sys.stdin)
+disks = disks["disks"] if isinstance(disks, dict) else disks
+assert len(disks) == 1 and disks[0]["changed"] > 0, disks'
 
 step "the origin"
 vmundo rollback vm

@@ -223,14 +223,14 @@ begun=$EPOCHREALTIME
 xen-tool start "$D" "$W/xd.cfg"
 took=$(awk "BEGIN {print $EPOCHREALTIME - $begun}")
 destroy
-for part in 0.02 0.2 0.5 0.8; do
+for part in $(long "0.2 0.6" "0.02 0.2 0.5 0.8"); do
     fresh "$D"
     timeout -s KILL "$(awk "BEGIN {print $took * $part}")" xen-tool start "$D" "$W/xd.cfg" || true
     say "  after $part of $took s: $(state)"
     destroy
 done
 say "xl is killed while it creates"
-for part in 0.3 0.6 0.8; do
+for part in $(long 0.5 "0.3 0.6 0.8"); do
     fresh "$D"
     xen-tool start "$D" "$W/xd.cfg" 2>"$W/said" &
     sleep "$(awk "BEGIN {print $took * $part}")"
@@ -240,7 +240,7 @@ for part in 0.3 0.6 0.8; do
     destroy
 done
 say "destroying is killed"
-for part in 0.02 0.05 0.1 0.2; do
+for part in $(long "0.05 0.2" "0.02 0.05 0.1 0.2"); do
     start
     timeout -s KILL "$(awk "BEGIN {print $took * $part}")" xen-tool destroy "$D" || true
     destroy
