@@ -23,7 +23,7 @@ trap 'echo "line $LINENO of $RIG_NAME: $BASH_COMMAND failed" >&2' ERR
 grep -q '^devices' /etc/lvm/lvmlocal.conf 2>/dev/null || echo 'devices { obtain_device_list_from_udev = 0 }' >>/etc/lvm/lvmlocal.conf
 
 # long SHORT LONG: the one, or the other where VMUNDO_TEST_LONG is set
-long() { echo "${VMUNDO_TEST_LONG:+$2 }$1" | cut -d' ' -f1; }
+long() { if [ "$VMUNDO_TEST_LONG" ]; then echo "$2"; else echo "$1"; fi; }
 say() { echo "[$SECONDS] $*"; }
 fail() { echo "FAIL: $*" >&2; exit 1; }
 skip() { echo "SKIP: $*"; exit 77; }
@@ -59,7 +59,7 @@ tries() {
 }
 # until_true SECONDS COMMAND...
 until_true() {
-    local end=$((SECONDS + $1))
+    local end=$((SECONDS + $1 * ${RIG_PATIENCE:-1}))
     shift
     until "$@"; do [ "$SECONDS" -lt "$end" ] || fail "not in time: $*"; sleep 0.2; done
 }
