@@ -8,6 +8,7 @@
 #include "core/guard.h"
 #include "core/instance.h"
 #include "core/keep.h"
+#include "core/merge.h"
 #include "core/plan.h"
 #include "core/recorder.h"
 #include "core/reserve.h"
@@ -153,6 +154,8 @@ int operation_begin(struct operation *op, struct vmundo *v, const char *verb, co
         context_give_room(v);
     if (!v->dry_run && lock_domain(v, name, verb, &op->lock, err) < 0)
         return -1;
+    if (!v->dry_run)
+        merge_give_up(v, name);
     if (recover_earlier(v, name, err) < 0 || store_get(v, name, &text, err) < 0)
         return -1;
     return load_record(text, &op->before, err) < 0 ? error_wrap(err, "%s", name) : 0;
@@ -594,7 +597,8 @@ static int write_moved_marks(const struct operation *op, struct vmundo_error *er
     return 0;
 }
 
-/* The marks from which the database can be rebuilt. What recording changes in a record follows from the checkpoints. */
+/* The marks from which the database can be rebuilt. What recording changes in a record follows from the checkpoints, but where
+ * the domain goes on in other branches. */
 static int write_mark(const struct operation *op, struct vmundo_error *err)
 {
     AUTO_CLOSE int dir = -1;
@@ -603,7 +607,7 @@ static int write_mark(const struct operation *op, struct vmundo_error *err)
         return 0;
     if (op->made.id && checkpoint_write_mark(op->v, &op->made, !op->made.recorded, err) < 0)
         return -1;
-    if (str_eq(op->verb, STORE_RECORDING))
+    if (str_eq(op->verb, STORE_RECORDING) && !merge_is_needed(op->after))
         return write_moved_marks(op, err);
     if (record_to_text(op->after, &text, err) < 0 || context_domain_dir(op->v, op->name, true, &dir, err) < 0 ||
         sys_write_file(dir, "record.json", text, strlen(text), err) < 0)

@@ -10,6 +10,7 @@
 
 #include "core/attendant.h"
 #include "core/instance.h"
+#include "core/merge.h"
 #include "core/verbs.h"
 #include "util/cleanup.h"
 #include "util/json.h"
@@ -21,6 +22,7 @@
 #define LOOK_MS 200   /* how often it looks whether it is wanted */
 #define BUSY_MS 50    /* until the next try when somebody else works on the domain */
 #define RETRY_MS 5000 /* after something went wrong */
+#define MERGE_MS 30000 /* how long the next checkpoint waits for a merge, when there are many to be made */
 #define SHARE 55      /* paused for one part of so many: a fiftieth, and a little less */
 #define SAY_LATE 1.5  /* when it is that many times what was asked for */
 
@@ -39,6 +41,8 @@ struct state {
     uint64_t every_ms;
     uint64_t begun_ms, paused_us;
     double between_ms; /* two checkpoints, lately */
+    uint64_t merge_from_ms, merge_until_ms; /* when what was given up may be merged */
+    const volatile int *stop;
 };
 
 static void state_clear(struct state *s)
@@ -168,6 +172,26 @@ static int wait_until(struct state *s, uint64_t due_ms, const volatile int *stop
     }
 }
 
+static bool may_merge(const void *data)
+{
+    const struct state *s = data;
+    return sys_monotonic_ms() < s->merge_until_ms && !(s->stop && *s->stop);
+}
+
+/* Where checkpoints rest on one another, what went is merged into what stays, until it is time for the next one. If somebody else
+ * works on the domain, another time. */
+static void merge(struct state *s, uint64_t due)
+{
+    struct vmundo_error e = {0};
+    uint64_t now = sys_monotonic_ms();
+    s->merge_until_ms = (s->k.crowded || s->k.waits) && due < now + MERGE_MS ? now + MERGE_MS : due;
+    if (s->k.off || now < s->merge_from_ms || merge_all(s->v, s->name, may_merge, s, NULL, &e) == 0 ||
+        e.code == VMUNDO_CONFLICT || e.code == VMUNDO_NOT_FOUND)
+        return;
+    s->merge_from_ms = now + RETRY_MS;
+    tell(s, "failed", e.msg);
+}
+
 /* One checkpoint. *ret_due: when to make the next. */
 static void take(struct state *s, uint64_t *ret_due)
 {
@@ -197,6 +221,7 @@ static int record(struct state *s, const volatile int *stop, struct vmundo_error
 {
     uint64_t due = 0;
     bool on = true;
+    s->stop = stop;
     while (on && !(stop && *stop)) {
         bool wanted;
         s->k.off = false;
@@ -204,8 +229,10 @@ static int record(struct state *s, const volatile int *stop, struct vmundo_error
             return -1;
         if (s->between_ms == 0)
             s->between_ms = (double)s->every_ms;
-        if (wanted && !(stop && *stop))
+        if (wanted && !(stop && *stop)) {
             take(s, &due);
+            merge(s, due);
+        }
         if ((!wanted || s->k.off) && leave(s, wanted ? s->k.instance : 0, &on, err) < 0)
             return -1;
     }

@@ -18,6 +18,10 @@
  * seconds, after ten minutes one of every minute, none after keep_ms. Returns how many. */
 size_t recording_thin(const struct store_rows *rows, int64_t now_ms, uint64_t keep_ms, bool *goes);
 
+/* Of those that are to stay, so many flags are set that no more than `stay` are left: the older they are, the farther apart; the
+ * oldest and the newest stay. Returns how many. */
+size_t recording_spread(const struct store_rows *rows, int64_t now_ms, size_t stay, bool *goes);
+
 /* What one that was not overwritten before the next takes up, remembered from one look to the next. */
 struct recording_size {
     uint64_t id, next, bytes;
@@ -31,6 +35,7 @@ struct recording {
     bool made;          /* one was made */
     bool cleared;       /* none was, but old ones went, to make room */
     bool waits;         /* for room */
+    bool crowded;       /* branches rest on one another, and no more than a few can be added until some are merged */
     bool off;           /* there is nothing to record: it is off, or gone, or not to be recorded */
     uint64_t instance;  /* that was seen last */
     unsigned paused_us; /* how long the guest was paused for it, 0: none was made */

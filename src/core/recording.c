@@ -7,12 +7,14 @@
 #include "core/recorder.h"
 
 #include "core/instance.h"
+#include "core/merge.h"
 #include "core/snapshot.h"
 #include "core/verbs.h"
 #include "util/cleanup.h"
 #include "util/sys.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <sys/statvfs.h>
 
 #define EVERY_MS 1000
@@ -22,6 +24,10 @@
 #define THIN_AT 16    /* or when so many are to go */
 #define PAUSE_MS 3000 /* the longest pause of a guest for one */
 #define FULL 0.85     /* of a thin pool: the guard wants to be left room */
+/* Where they rest on one another reading goes through all of them: when there are more recorded ones than MANY, FEW stay. */
+#define FEW 16
+#define MANY 24
+#define DEPTH_ROOM 3 /* left for a checkpoint that the user makes */
 
 void recording_clear(struct recording *k)
 {
@@ -58,6 +64,36 @@ size_t recording_thin(const struct store_rows *rows, int64_t now_ms, uint64_t ke
     return n;
 }
 
+/* How much would be lost with it: the time between its neighbours, by its age. The first and the last are not to be lost. */
+static double worth(const struct store_rows *rows, const bool *goes, size_t i, int64_t now_ms)
+{
+    size_t before = i, after = i + 1;
+    while (before > 0 && (!rows->items[before - 1].recorded || goes[before - 1]))
+        before--;
+    while (after < rows->n && (!rows->items[after].recorded || goes[after]))
+        after++;
+    if (before == 0 || after == rows->n)
+        return INFINITY;
+    int64_t age = now_ms - rows->items[i].created_ms;
+    return (double)(rows->items[after].created_ms - rows->items[before - 1].created_ms) / (double)(age > 0 ? age : 1);
+}
+
+size_t recording_spread(const struct store_rows *rows, int64_t now_ms, size_t stay, bool *goes)
+{
+    size_t left = 0, n = 0;
+    for (size_t i = 0; i < rows->n; i++)
+        left += rows->items[i].recorded && !goes[i];
+    for (; left > stay && left > 2; left--, n++) {
+        size_t least = rows->n;
+        for (size_t i = 0; i < rows->n; i++)
+            if (rows->items[i].recorded && !goes[i] &&
+                (least == rows->n || worth(rows, goes, i, now_ms) < worth(rows, goes, least, now_ms)))
+                least = i;
+        goes[least] = true;
+    }
+    return n;
+}
+
 /* The oldest ones that stay so far. */
 static size_t give_up_oldest(const struct store_rows *rows, size_t wanted, bool *goes)
 {
@@ -84,6 +120,18 @@ static int add_changes(const struct branch *b, const struct branch *since, const
     return 0;
 }
 
+/* Of what the next one has otherwise, that which stands in the overlay itself: the rest is the origin's, or another overlay's. */
+static int cap_by_overlay(const struct branch *b, uint64_t *bytes, struct vmundo_error *err)
+{
+    CLEANUP(branch_status_clear) struct branch_status s = {0};
+    if (!(b->driver->flags & STORAGE_ON_BRANCH))
+        return 0;
+    if (storage_inspect(b, &s, err) < 0)
+        return -1;
+    *bytes = *bytes < s.used ? *bytes : s.used;
+    return 0;
+}
+
 /* A RAM file is of the same kind as the branch beside which it lies. */
 static int add_ram_changes(const struct record *a, const struct record *b, uint64_t *sum, struct vmundo_error *err)
 {
@@ -104,9 +152,12 @@ static int held_by(const struct record *a, const struct record *b, uint64_t *ret
     uint64_t sum = 0;
     for (size_t i = 0; i < a->n_disks && i < b->n_disks; i++) {
         int64_t at = a->disks[i].branch, next = b->disks[i].branch;
+        uint64_t bytes = 0;
         if (at >= 0 && next >= 0 &&
-            add_changes(&a->branches[at], &b->branches[next], a->disks[i].inside, &sum, err) < 0)
+            (add_changes(&a->branches[at], &b->branches[next], a->disks[i].inside, &bytes, err) < 0 ||
+             cap_by_overlay(&a->branches[at], &bytes, err) < 0))
             return -1;
+        sum += bytes;
     }
     if (add_ram_changes(a, b, &sum, err) < 0)
         return -1;
@@ -169,6 +220,20 @@ static int fit(struct recording *k, const struct operation *op, const struct sto
 /* ---- room -----------------------------------------------------------------------------------------------------------
  */
 
+static unsigned depth_of(const struct branch *b)
+{
+    CLEANUP(branch_status_clear) struct branch_status s = {0};
+    return (b->driver->flags & STORAGE_ON_BRANCH) && storage_inspect(b, &s, NULL) == 0 ? s.depth : 0;
+}
+
+static bool is_crowded(const struct record *r)
+{
+    for (size_t i = 0; i < r->n_branches; i++)
+        if (depth_of(&r->branches[i]) + 2 * DEPTH_ROOM >= STORAGE_MAX_DEPTH)
+            return true;
+    return false;
+}
+
 /* NULL: enough. A guest whose RAM file finds no room is lost, and after a checkpoint all of it may be written anew. */
 static char *why_no_room_for(const struct branch *b, uint64_t ram, bool paused, struct vmundo_error *err)
 {
@@ -179,6 +244,9 @@ static char *why_no_room_for(const struct branch *b, uint64_t ram, bool paused, 
         return storage_glance(b, &s, NULL) == 0 && s.bound && s.fill > FULL
                    ? str_printf(err, "%s of %s is %.0f%% full", s.bound, b->path, s.fill * 100)
                    : NULL;
+    unsigned depth = depth_of(b);
+    if (depth + DEPTH_ROOM >= STORAGE_MAX_DEPTH)
+        return str_printf(err, "%s rests on %u others, which are yet to be merged", b->path, depth);
     char *slash = dir ? strrchr(dir, '/') : NULL;
     if (!slash)
         return NULL;
@@ -222,7 +290,13 @@ static int choose(struct recording *k, const struct operation *op, const struct 
 {
     uint64_t now = sys_monotonic_ms();
     size_t n = recording_thin(rows, sys_realtime_ms(), as->keep_ms, goes);
-    bool due = !k->thinned_ms || now - k->thinned_ms >= THIN_MS || n >= THIN_AT;
+    size_t recorded = 0;
+    for (size_t i = 0; i < rows->n; i++)
+        recorded += rows->items[i].recorded;
+    bool crowded = recorded > MANY && merge_is_needed(op->before);
+    bool due = !k->thinned_ms || now - k->thinned_ms >= THIN_MS || n >= THIN_AT || crowded;
+    if (crowded)
+        n += recording_spread(rows, sys_realtime_ms(), FEW, goes);
     if (due && as->keep_bytes && fit(k, op, rows, as->keep_bytes, goes, &n, err) < 0)
         return -1;
     if (due)
@@ -267,6 +341,7 @@ static int take(struct recording *k, struct operation *op, const struct record *
     char *why = why_no_room(op->before, with_ram, k->waits, &e);
     bool room = why == NULL;
     k->waits = !room;
+    k->crowded = is_crowded(op->before);
     op->pause_ms = PAUSE_MS;
     if (!room && !make_room(k, &rows, why, goes))
         return 0;
@@ -335,12 +410,13 @@ static int check(const struct vmundo *v, const struct record *r, struct vmundo_e
 {
     AUTO_CHECKPOINT struct checkpoint c = {0};
     for (size_t i = 0; i < r->n_branches; i++)
-        if (!(r->branches[i].driver->flags & STORAGE_FROM_BRANCH))
+        if (!(r->branches[i].driver->flags & STORAGE_FROM_BRANCH) &&
+            !((r->branches[i].driver->flags & STORAGE_ON_BRANCH) && merge_is_possible(r)))
             return error_set(
                 err, VMUNDO_REFUSED,
-                "%s is on a branch of driver %s, which cannot be copied again and again: with its disks on XFS "
-                "or btrfs, or on thin volumes, it can be recorded",
-                r->name, r->branches[i].driver->name);
+                "%s is on a branch of driver %s, which with the hypervisor %s cannot be copied again and again: with its disks "
+                "on XFS or btrfs, or on thin volumes, it can be recorded",
+                r->name, r->branches[i].driver->name, r->hypervisor);
     for (size_t i = 0; r->keep_bytes && i < r->n_branches; i++)
         if (!r->branches[i].driver->changes)
             return error_set(err, VMUNDO_REFUSED,
@@ -350,12 +426,23 @@ static int check(const struct vmundo *v, const struct record *r, struct vmundo_e
     return checkpoint_plan(v, r, NULL, false, &c, err);
 }
 
+/* Only where its RAM is a file that can be cloned. */
+static int check_ram(const struct record *r, const struct vmundo_record_options *o, struct vmundo_error *err)
+{
+    if (!o->with_ram || r->ram || !merge_is_needed(r))
+        return 0;
+    return error_set(err, VMUNDO_REFUSED,
+                     "%s can be recorded without its RAM only: with RAM it would be paused every time until all of that is "
+                     "written; with its disks on XFS or btrfs it would not",
+                     r->name);
+}
+
 static int record_once(struct vmundo *v, const char *name, const struct vmundo_record_options *o,
                        struct vmundo_error *err)
 {
     CLEANUP(recording_clear) struct recording k = {0};
     CLEANUP(record_clear) struct record r = {0};
-    if (store_get_record(v, name, &r, err) < 0 || apply(o, &r, err) < 0 || check(v, &r, err) < 0)
+    if (store_get_record(v, name, &r, err) < 0 || apply(o, &r, err) < 0 || check_ram(&r, o, err) < 0 || check(v, &r, err) < 0)
         return -1;
     do {
         if (recording_take(&k, v, name, &r, err) < 0)
@@ -376,7 +463,7 @@ static void report(const struct operation *op)
         snprintf(text, sizeof(text), "record %s no longer", op->name);
     else
         snprintf(text, sizeof(text), "record %s every %g s%s, and keep that for %g min", op->name,
-                 (double)a->every_ms / 1e3, a->disks_only ? ", without its RAM" : "", (double)a->keep_ms / 6e4);
+                 (double)a->every_ms / 1e3, a->disks_only || (!a->ram && merge_is_needed(a)) ? ", without its RAM" : "", (double)a->keep_ms / 6e4);
     context_report(op->v, VMUNDO_EVENT_ACTION, op->name, text);
 }
 
@@ -393,7 +480,7 @@ int vmundo_record(struct vmundo *v, const char *name, const struct vmundo_record
         return error_set(err, VMUNDO_CONFLICT, "%s is not being recorded", name);
     if (o->stop)
         op.after->every_ms = 0;
-    else if (apply(o, op.after, err) < 0 || check(v, op.after, err) < 0)
+    else if (apply(o, op.after, err) < 0 || check_ram(op.after, o, err) < 0 || check(v, op.after, err) < 0)
         return -1;
     report(&op);
     if (operation_execute(&op, err) < 0)

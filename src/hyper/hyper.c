@@ -184,6 +184,28 @@ int hyper_moved(const struct instance *i, const struct hyper_move *moves, size_t
     return i->driver->moved ? i->driver->moved(i, moves, n, ret, err) : 0;
 }
 
+bool hyper_can_merge(const struct hyper_driver *h)
+{
+    return h && h->merge && h->merging && h->unmerge;
+}
+
+int hyper_merge(const struct instance *i, const struct hyper_merge *m, bool *ret_done, struct vmundo_error *err)
+{
+    return hyper_can_merge(i->driver) ? i->driver->merge(i, m, ret_done, err)
+                                      : cannot(i->driver, "merge what the disks of a running domain rest on", err);
+}
+
+int hyper_merging(const struct instance *i, bool *ret, struct vmundo_error *err)
+{
+    *ret = false;
+    return hyper_can_merge(i->driver) ? i->driver->merging(i, ret, err) : 0;
+}
+
+int hyper_unmerge(const struct instance *i, struct vmundo_error *err)
+{
+    return hyper_can_merge(i->driver) ? i->driver->unmerge(i, err) : 0;
+}
+
 uint64_t hyper_ram_size(const struct hyper_driver *h, const struct domain *d)
 {
     return h->ram_size ? h->ram_size(d) : 0;

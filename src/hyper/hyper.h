@@ -93,6 +93,15 @@ struct hyper_move {
     const char *vdev, *path, *format;
 };
 
+/* Images below the one that a disk is on: what stands in chain[top], and in those between the two, is to be written into
+ * chain[base]. */
+struct hyper_merge {
+    const char *vdev;
+    char *const *chain; /* paths of overlays, from the one that the disk is on downwards */
+    size_t n, top, base; /* 0 < top < base < n */
+    const char *below;  /* what the lowest of them rests on */
+};
+
 struct hyper_driver {
     const char *name;
     unsigned flags;
@@ -177,6 +186,17 @@ struct hyper_driver {
     int (*moved)(const struct instance *i, const struct hyper_move *moves, size_t n, bool *ret,
                  struct vmundo_error *err);
 
+    /* Have the hypervisor write images that a disk rests on into a lower one of them, while the guest runs, and then do without
+     * them; in what rests on chain[top] its name stays as it is. Returns at once: *ret_done false, it is under way, and the
+     * same call will tell when it is done; true: all of it is in chain[base], durable, and the hypervisor reads nothing
+     * from the others any more. It is whole or not done, whoever is killed. One at a time. May be missing, all three: then
+     * what a disk rests on stays as it is. Errors: VMUNDO_CONFLICT the domain is off. */
+    int (*merge)(const struct instance *i, const struct hyper_merge *m, bool *ret_done, struct vmundo_error *err);
+    /* Is it under way? Not when it is done, and not when it failed. */
+    int (*merging)(const struct instance *i, bool *ret, struct vmundo_error *err);
+    /* Give it up, if it is. On return nothing is written any more. */
+    int (*unmerge)(const struct instance *i, struct vmundo_error *err);
+
     /* How large the RAM file of this domain is, in bytes. Missing: the driver cannot keep RAM in a file. */
     uint64_t (*ram_size)(const struct domain *d);
 
@@ -223,6 +243,10 @@ int hyper_wake(const struct instance *i, struct vmundo_error *err);
 int hyper_save(const struct instance *i, const char *path, struct vmundo_error *err);
 int hyper_move(const struct instance *i, const struct hyper_move *moves, size_t n, struct vmundo_error *err);
 int hyper_moved(const struct instance *i, const struct hyper_move *moves, size_t n, bool *ret, struct vmundo_error *err);
+bool hyper_can_merge(const struct hyper_driver *h);
+int hyper_merge(const struct instance *i, const struct hyper_merge *m, bool *ret_done, struct vmundo_error *err);
+int hyper_merging(const struct instance *i, bool *ret, struct vmundo_error *err);
+int hyper_unmerge(const struct instance *i, struct vmundo_error *err);
 /* 0: the driver cannot keep RAM in a file. */
 uint64_t hyper_ram_size(const struct hyper_driver *h, const struct domain *d);
 int hyper_console(const struct instance *i, int *ret_fd, struct vmundo_error *err);

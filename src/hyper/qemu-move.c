@@ -13,7 +13,7 @@
 #include <fcntl.h>
 
 #define TIMEOUT_MS 10000u
-#define MAX_NODE 32 /* a node's name with its NUL; QEMU's limit */
+#define MAX_NODE QEMU_MAX_NODE
 
 /* ---- names ------------------------------------------------------------------------------------------------------ */
 
@@ -35,8 +35,7 @@ static bool is_device_of(const char *qdev, const char *vdev)
     return name && !strncmp(name, vdev, n) && (!name[n] || name[n] == '/');
 }
 
-/* The node that a disk is on, borrowed from blocks (the answer to query-block). */
-static int find_node(const json_t *blocks, const char *vdev, const char **ret_node, struct vmundo_error *err)
+int qemu_find_node(const json_t *blocks, const char *vdev, const char **ret_node, struct vmundo_error *err)
 {
     for (size_t i = 0; i < json_array_size(blocks); i++) {
         const json_t *block = json_array_get(blocks, i), *in = json_object_get(block, "inserted");
@@ -57,7 +56,7 @@ static int is_on(const json_t *blocks, const json_t *spec, const struct hyper_mo
 {
     char name[MAX_NODE];
     const char *first = json_string_value(json_object_get(json_object_get(spec, "images"), m->vdev));
-    if (find_node(blocks, m->vdev, ret_node, err) < 0)
+    if (qemu_find_node(blocks, m->vdev, ret_node, err) < 0)
         return -1;
     node_name(m, name);
     *ret = str_eq(*ret_node, name) || (str_eq(*ret_node, m->vdev) && str_eq(first, m->path));
@@ -74,7 +73,7 @@ static void close_nodes(struct qmp *q, const struct hyper_move *moves, size_t n)
     }
 }
 
-static int connect_live(const struct instance *i, int *ret_dirfd, struct qmp *q, struct vmundo_error *err)
+int qemu_connect_live(const struct instance *i, int *ret_dirfd, struct qmp *q, struct vmundo_error *err)
 {
     return qemu_open_live_dir(i, ret_dirfd, err) < 0 ? -1 : qemu_qmp(*ret_dirfd, TIMEOUT_MS, q, err);
 }
@@ -85,7 +84,7 @@ int qemu_moved(const struct instance *i, const struct hyper_move *moves, size_t 
     AUTO_QMP struct qmp q = QMP_INIT;
     AUTO_JSON json_t *blocks = NULL, *spec = NULL;
     bool all = n > 0;
-    if (connect_live(i, &dirfd, &q, err) < 0 || rundir_get(dirfd, RUNDIR_SPEC, &spec, err) < 0 ||
+    if (qemu_connect_live(i, &dirfd, &q, err) < 0 || rundir_get(dirfd, RUNDIR_SPEC, &spec, err) < 0 ||
         qmp_call(&q, "query-block", NULL, &blocks, err) < 0)
         return -1;
     for (size_t k = 0; k < n && all; k++) {
@@ -101,8 +100,7 @@ int qemu_moved(const struct instance *i, const struct hyper_move *moves, size_t 
 
 /* ---- moving ----------------------------------------------------------------------------------------------------- */
 
-/* What QEMU does with discards of this disk, as it was started. */
-static const char *discard_of(const json_t *spec, const char *vdev, json_t **ret_owner)
+json_t *qemu_first_node(const json_t *spec, const char *vdev)
 {
     const json_t *argv = json_object_get(spec, "argv");
     for (size_t i = 0; i + 1 < json_array_size(argv); i++) {
@@ -110,31 +108,37 @@ static const char *discard_of(const json_t *spec, const char *vdev, json_t **ret
         if (!value || !str_eq(json_string_value(json_array_get(argv, i)), "-blockdev"))
             continue;
         AUTO_JSON json_t *o = json_loads(value, 0, NULL);
-        if (!str_eq(json_string_value(json_object_get(o, "node-name")), vdev))
-            continue;
-        *ret_owner = json_incref(json_object_get(o, "discard"));
-        return json_string_value(*ret_owner);
+        if (str_eq(json_string_value(json_object_get(o, "node-name")), vdev))
+            return TAKE(o);
     }
     return NULL;
 }
 
-static int open_node(struct qmp *q, const json_t *spec, const struct hyper_move *m, struct vmundo_error *err)
+int qemu_open_image(struct qmp *q, const struct qemu_image *m, struct vmundo_error *err)
 {
-    AUTO_JSON json_t *owner = NULL;
-    const char *discard = discard_of(spec, m->vdev, &owner);
-    char name[MAX_NODE], path[32];
+    const char *discard = json_string_value(json_object_get(m->first, "discard"));
+    char path[32];
     unsigned set;
     AUTO_CLOSE int fd = -1;
     if (path_open_file(m->path, O_RDWR | O_NONBLOCK | O_NOCTTY, &fd, err) < 0)
         return -1;
-    if (qmp_add_fd(q, fd, &set, err) < 0)
+    if (qmp_add_fd(q, fd, m->node, &set, err) < 0)
         return -1;
-    node_name(m, name);
     snprintf(path, sizeof(path), "/dev/fdset/%u", set);
-    json_t *o = json_pack("{s:s, s:s, s:n, s:s, s:{s:s, s:s, s:s}}", "node-name", name, "driver", m->format, "backing",
-                          "discard", discard ? discard : "ignore", "file", "driver", "file", "filename", path, "discard",
-                          discard ? discard : "ignore");
+    discard = discard ? discard : "ignore";
+    json_t *o = json_pack("{s:s, s:s, s:b, s:s?, s:s, s:{s:s, s:s, s:b, s:s}}", "node-name", m->node, "driver", m->format,
+                          "read-only", m->readonly, "backing", m->below, "discard", discard, "file", "driver", "file",
+                          "filename", path, "read-only", false, "discard", discard);
     return o ? qmp_call(q, "blockdev-add", o, NULL, err) : error_nomem(err);
+}
+
+static int open_node(struct qmp *q, const json_t *spec, const struct hyper_move *m, struct vmundo_error *err)
+{
+    AUTO_JSON json_t *first = qemu_first_node(spec, m->vdev);
+    char name[MAX_NODE];
+    node_name(m, name);
+    const struct qemu_image image = {.node = name, .path = m->path, .format = m->format, .first = first};
+    return qemu_open_image(q, &image, err);
 }
 
 static int add_action(json_t *actions, const char *node, const struct hyper_move *m, struct vmundo_error *err)
@@ -182,7 +186,7 @@ int qemu_move(const struct instance *i, const struct hyper_move *moves, size_t n
     AUTO_JSON json_t *actions = json_array();
     if (!actions)
         return error_nomem(err);
-    if (connect_live(i, &dirfd, &q, err) < 0 || rundir_get(dirfd, RUNDIR_SPEC, &spec, err) < 0 ||
+    if (qemu_connect_live(i, &dirfd, &q, err) < 0 || rundir_get(dirfd, RUNDIR_SPEC, &spec, err) < 0 ||
         check_still(&q, err) < 0)
         return -1;
     if (prepare(&q, spec, moves, n, actions, err) == 0 &&

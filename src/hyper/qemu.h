@@ -2,7 +2,7 @@
 /*
  * qemu.h: what the files of the qemu driver share: qemu.c (the driver: looking, asking the guest), qemu-start.c and
  * qemu-end.c (starting QEMU under its monitor, ending both), qemu-console.c, qemu-net.c (network devices), qemu-save.c
- * (saving the guest's state), qemu-move.c (disks that go on in other images), qemu-files.c (what QEMU has opened); qemu-argv.c, qemu-saved.c and qemu-disk.c
+ * (saving the guest's state), qemu-move.c (disks that go on in other images), qemu-merge.c (what they rest on becomes less), qemu-files.c (what QEMU has opened); qemu-argv.c, qemu-saved.c and qemu-disk.c
  * have headers of their own.
  */
 #ifndef HYPER_QEMU_H
@@ -45,6 +45,28 @@ int qemu_check_files(int dirfd, const int *disks, size_t n_disks, const int *oth
 /* QMP, ready for commands. */
 int qemu_qmp(int dirfd, unsigned timeout_ms, struct qmp *ret, struct vmundo_error *err);
 
+#define QEMU_MAX_NODE 32 /* a block node's name with its NUL; QEMU's limit */
+
+/* The directory of an instance that lives, and QMP. */
+int qemu_connect_live(const struct instance *i, int *ret_dirfd, struct qmp *q, struct vmundo_error *err);
+
+/* The node that a disk is on, borrowed from blocks (the answer to query-block). */
+int qemu_find_node(const json_t *blocks, const char *vdev, const char **ret_node, struct vmundo_error *err);
+
+/* The -blockdev with which the disk vdev was started, which has its name, from the monitor's orders; the caller's, or NULL. */
+json_t *qemu_first_node(const json_t *spec, const char *vdev);
+
+/* Have QEMU open an image, by one descriptor for reading and writing, whether or not it writes to it at first: it does
+ * not open it anew when that changes, and a lock of its own on another descriptor would be in its way. The set of the
+ * descriptor is marked with the node's name. */
+struct qemu_image {
+    const char *node, *path, *format;
+    const char *below;   /* the node that it rests on, NULL: none as yet */
+    bool readonly;
+    const json_t *first; /* qemu_first_node() of its disk: how discards are treated */
+};
+int qemu_open_image(struct qmp *q, const struct qemu_image *m, struct vmundo_error *err);
+
 int qemu_start(const struct instance *i, struct vmundo_error *err);
 int qemu_rewatch(const struct instance *i, struct vmundo_error *err);
 int qemu_load(const struct instance *i, struct vmundo_error *err);
@@ -52,6 +74,9 @@ int qemu_step_aside(const struct instance *i, struct vmundo_error *err);
 int qemu_save(const struct instance *i, const char *path, struct vmundo_error *err);
 int qemu_move(const struct instance *i, const struct hyper_move *moves, size_t n, struct vmundo_error *err);
 int qemu_moved(const struct instance *i, const struct hyper_move *moves, size_t n, bool *ret, struct vmundo_error *err);
+int qemu_merge(const struct instance *i, const struct hyper_merge *m, bool *ret_done, struct vmundo_error *err);
+int qemu_merging(const struct instance *i, bool *ret, struct vmundo_error *err);
+int qemu_unmerge(const struct instance *i, struct vmundo_error *err);
 uint64_t qemu_ram_size(const struct domain *d);
 int qemu_console(const struct instance *i, int *ret_fd, struct vmundo_error *err);
 int qemu_destroy(const struct instance *i, struct vmundo_error *err);

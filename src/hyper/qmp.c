@@ -237,11 +237,11 @@ int qmp_give_fd(struct qmp *q, int fd, const char *name, struct vmundo_error *er
     return call(q, "getfd", json_pack("{s:s}", "fdname", name), fd, NULL, err);
 }
 
-int qmp_add_fd(struct qmp *q, int fd, unsigned *ret, struct vmundo_error *err)
+int qmp_add_fd(struct qmp *q, int fd, const char *of, unsigned *ret, struct vmundo_error *err)
 {
     AUTO_JSON json_t *answer = NULL;
     uint64_t set;
-    if (call(q, "add-fd", NULL, fd, &answer, err) < 0 || json_get_u64(answer, "fdset-id", &set, err) < 0)
+    if (call(q, "add-fd", json_pack("{s:s}", "opaque", of), fd, &answer, err) < 0 || json_get_u64(answer, "fdset-id", &set, err) < 0)
         return -1;
     *ret = (unsigned)set;
     return 0;

@@ -14,8 +14,7 @@
 
 /* ---- downwards -------------------------------------------------------------------------------------------------- */
 
-/* The name of an overlay of ours in a path, or NULL. */
-static const char *overlay_name(const char *path)
+const char *chain_overlay_name(const char *path)
 {
     const char *slash = path ? strrchr(path, '/') : NULL;
     const size_t n = strlen("/" SIDECAR_DIR);
@@ -23,8 +22,7 @@ static const char *overlay_name(const char *path)
                                                                                                        : NULL;
 }
 
-/* What the header of a file says that it rests on; NULL: nothing, or it has no header yet. Errors: errnum ENOENT. */
-static int read_backing(int dirfd, const char *name, char **ret, struct vmundo_error *err)
+int chain_read_backing(int dirfd, const char *name, char **ret, struct vmundo_error *err)
 {
     CLEANUP(image_header_clear) struct image_header h = {0};
     AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -47,9 +45,9 @@ int chain_list(const char *path, const char *origin, struct strv *ret, struct vm
         return -1;
     while (!str_eq(next, origin)) {
         AUTO_FREE char *this = TAKE(next);
-        if (!(name = overlay_name(this)) || all.n > CHAIN_MAX)
+        if (!(name = chain_overlay_name(this)) || all.n > CHAIN_MAX)
             return error_set(err, VMUNDO_FAILED, "%s does not rest on %s", path, origin);
-        if (strv_add(&all, this, err) < 0 || read_backing(dirfd, name, &next, err) < 0)
+        if (strv_add(&all, this, err) < 0 || chain_read_backing(dirfd, name, &next, err) < 0)
             return -1;
         if (!next)
             return error_set(err, VMUNDO_FAILED, "%s does not say what it rests on: it is damaged", this);
@@ -61,25 +59,28 @@ int chain_list(const char *path, const char *origin, struct strv *ret, struct vm
 
 /* ---- upwards ---------------------------------------------------------------------------------------------------- */
 
-static void cleanup_closedir(DIR **d)
+size_t chain_stem(const char *name)
+{
+    const char *at = strrchr(name, '@');
+    return at ? (size_t)(at - name) + 1 : 0;
+}
+
+void chain_closedir(DIR **d)
 {
     if (*d)
         closedir(*d);
 }
 
-/* Those that are just being made count. */
-static bool is_overlay(const char *name)
+bool chain_is_overlay(const char *name)
 {
     return str_has_suffix(name, ".qcow2") || str_has_suffix(name, ".qcow2" SIDECAR_PART);
 }
 
-/* Does any file but `except` rest on this one? The names of all overlays of an image begin alike, up to the "@". */
-static int is_rested_on(int dirfd, const char *name, const char *except, bool *ret, struct vmundo_error *err)
+int chain_is_rested_on(int dirfd, const char *name, const char *except, bool *ret, struct vmundo_error *err)
 {
     int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP(cleanup_closedir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    const char *at = strrchr(name, '@');
-    size_t stem = at ? (size_t)(at - name) + 1 : 0;
+    CLEANUP(chain_closedir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    size_t stem = chain_stem(name);
     if (!d)
         return error_errno(err, errno, "cannot list the directory of %s", name);
     *ret = false;
@@ -88,11 +89,11 @@ static int is_rested_on(int dirfd, const char *name, const char *except, bool *r
     while (!*ret && (r = sys_next_entry(d, &e, err)) > 0) {
         AUTO_FREE char *backing = NULL;
         struct vmundo_error local = {0};
-        if (strncmp(e->d_name, name, stem) || !is_overlay(e->d_name) || str_eq(e->d_name, except))
+        if (strncmp(e->d_name, name, stem) || !chain_is_overlay(e->d_name) || str_eq(e->d_name, except))
             continue;
-        if (read_backing(dirfd, e->d_name, &backing, &local) < 0 && local.errnum != ENOENT)
+        if (chain_read_backing(dirfd, e->d_name, &backing, &local) < 0 && local.errnum != ENOENT)
             return error_set(err, local.code, "%s", local.msg);
-        *ret = str_eq(overlay_name(backing), name);
+        *ret = str_eq(chain_overlay_name(backing), name);
     }
     return r < 0 ? -1 : 0;
 }
@@ -108,7 +109,7 @@ static int mark_gone(int dirfd, const char *name, struct vmundo_error *err)
     return 0;
 }
 
-static int is_marked_gone(int dirfd, const char *name, bool *ret, struct vmundo_error *err)
+int chain_is_marked_gone(int dirfd, const char *name, bool *ret, struct vmundo_error *err)
 {
     AUTO_FREE char *mark = str_printf(err, "%s" CHAIN_GONE, name);
     if (!mark)
@@ -129,14 +130,14 @@ static int find_doomed(int dirfd, const char *name, struct strv *ret, struct vmu
         bool others = false, gone = false;
         if (strv_add(ret, this, err) < 0)
             return -1;
-        if (read_backing(dirfd, this, &backing, &local) < 0 && local.errnum != ENOENT)
+        if (chain_read_backing(dirfd, this, &backing, &local) < 0 && local.errnum != ENOENT)
             return error_set(err, local.code, "%s", local.msg);
-        const char *below = overlay_name(backing);
-        if (below && is_marked_gone(dirfd, below, &gone, err) < 0)
+        const char *below = chain_overlay_name(backing);
+        if (below && chain_is_marked_gone(dirfd, below, &gone, err) < 0)
             return -1;
         if (!gone)
             return 0;
-        if (is_rested_on(dirfd, below, this, &others, err) < 0)
+        if (chain_is_rested_on(dirfd, below, this, &others, err) < 0)
             return -1;
         free(this);
         this = NULL;
@@ -147,7 +148,7 @@ static int find_doomed(int dirfd, const char *name, struct strv *ret, struct vmu
 }
 
 /* The file before its mark: while one of them is there, it is known what is to be done. */
-static int unlink_all(int dirfd, const char *name, struct vmundo_error *err)
+int chain_unlink(int dirfd, const char *name, struct vmundo_error *err)
 {
     static const char *const suffixes[] = {SIDECAR_PART, "", CHAIN_GONE};
     for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
@@ -167,7 +168,7 @@ static int remove_chain(int dirfd, const char *name, struct vmundo_error *err)
     if (find_doomed(dirfd, name, &doomed, err) < 0)
         return -1;
     for (size_t i = doomed.n; i > 0; i--)
-        if (unlink_all(dirfd, doomed.items[i - 1], err) < 0)
+        if (chain_unlink(dirfd, doomed.items[i - 1], err) < 0)
             return -1;
     return sys_fsync_dir(dirfd) < 0 ? error_errno(err, errno, "cannot make the removal of %s durable", name) : 0;
 }
@@ -183,11 +184,11 @@ int chain_remove(const struct branch *b, struct vmundo_error *err)
     /* A domain and its forks, each with a lock of its own, have overlays here that rest on one another. */
     if (TEMP_FAILURE_RETRY(flock(dirfd, LOCK_EX)) < 0)
         return error_errno(err, errno, "cannot lock the directory of %s", b->path);
-    if (is_rested_on(dirfd, name, NULL, &others, err) < 0)
+    if (chain_is_rested_on(dirfd, name, NULL, &others, err) < 0)
         return -1;
     if (others)
         return mark_gone(dirfd, name, err);
-    if (remove_chain(dirfd, name, err) < 0)
+    if (remove_chain(dirfd, name, err) < 0 || chain_sweep(dirfd, name, err) < 0)
         return -1;
     return sidecar_tidy(b->path, err);
 }

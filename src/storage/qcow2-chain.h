@@ -10,6 +10,8 @@
 
 #include "storage/storage.h"
 
+#include <dirent.h>
+
 #define CHAIN_GONE ".gone"
 #define CHAIN_MAX (2 * STORAGE_MAX_DEPTH)
 
@@ -26,5 +28,30 @@ int chain_parse_map(const char *json, struct ranges *ret, struct vmundo_error *e
 
 /* storage_driver.remove */
 int chain_remove(const struct branch *b, struct vmundo_error *err);
+
+/* storage_driver.find_merge and merged */
+int chain_find_merge(const struct branch *b, struct merge *ret, struct vmundo_error *err);
+int chain_merged(const struct merge *m, struct vmundo_error *err);
+
+/* ---- for the files of the driver: names are those of overlays in the directory dirfd, which is locked (flock) by whoever
+ * removes or renames there ------------------------------------------------------------------------------------------ */
+
+/* The name of an overlay of ours in a path, or NULL. */
+const char *chain_overlay_name(const char *path);
+/* What the header of a file says that it rests on; NULL: nothing, or it has no header yet. Errors: errnum ENOENT. */
+int chain_read_backing(int dirfd, const char *name, char **ret, struct vmundo_error *err);
+/* The names of all overlays of an image begin alike: so many bytes. */
+size_t chain_stem(const char *name);
+/* Is it one by its name? Those that are just being made count. */
+bool chain_is_overlay(const char *name);
+/* Does any file but `except` rest on this one? */
+int chain_is_rested_on(int dirfd, const char *name, const char *except, bool *ret, struct vmundo_error *err);
+int chain_is_marked_gone(int dirfd, const char *name, bool *ret, struct vmundo_error *err);
+/* The file, what was left of its making, and then its mark. */
+int chain_unlink(int dirfd, const char *name, struct vmundo_error *err);
+/* Of the image of which name is an overlay: remove what is marked as gone and carries nothing, and marks of what is not
+ * there. That is what a merge leaves that was cut off. */
+int chain_sweep(int dirfd, const char *name, struct vmundo_error *err);
+void chain_closedir(DIR **d);
 
 #endif

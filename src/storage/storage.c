@@ -240,6 +240,28 @@ int storage_untouched(const struct branch *b, bool *ret, struct vmundo_error *er
     return b->driver->untouched(b, ret, err) < 0 ? error_wrap(err, "cannot look at the branch %s", b->path) : 0;
 }
 
+void merge_clear(struct merge *m)
+{
+    strv_clear(&m->chain);
+    *m = (struct merge){0};
+}
+
+int storage_find_merge(const struct branch *b, struct merge *ret, struct vmundo_error *err)
+{
+    *ret = (struct merge){0};
+    if (!b->driver->find_merge)
+        return 0;
+    return b->driver->find_merge(b, ret, err) < 0 ? error_wrap(err, "cannot look what %s rests on", b->path) : 0;
+}
+
+int storage_merged(const struct branch *b, const struct merge *m, struct vmundo_error *err)
+{
+    if (!b->driver->merged)
+        return cannot(b, "merge branches", err);
+    return b->driver->merged(m, err) < 0 ? error_wrap(err, "cannot put the merged %s in its place", m->chain.items[m->top])
+                                         : 0;
+}
+
 int storage_glance(const struct branch *b, struct branch_status *ret, struct vmundo_error *err)
 {
     CLEANUP(branch_status_clear) struct branch_status s = {0};

@@ -105,6 +105,16 @@ void ranges_clear(struct ranges *r);
 /* Add one at the end; it begins where the last one ends, or behind it. */
 int ranges_add(struct ranges *r, uint64_t start, uint64_t length, struct vmundo_error *err);
 
+/* Branches on one another of which some belong to nobody any more (STORAGE_ON_BRANCH). What stands in chain[top] and in
+ * those between it and chain[base] can be written into chain[base], on which nothing but them rests: then that has the
+ * content of chain[top], and takes its place. */
+struct merge {
+    struct strv chain; /* paths, from the one that a guest may be writing to downwards */
+    size_t top, base;  /* 0 < top < base; 0: there is nothing to merge */
+};
+#define AUTO_MERGE CLEANUP(merge_clear)
+void merge_clear(struct merge *m);
+
 struct storage_driver {
     const char *name;
     unsigned flags;
@@ -160,6 +170,14 @@ struct storage_driver {
     /* Has nothing been written to it since create, as far as its storage knows? True of one that is not there. What a guest
      * wrote and never flushed need not count. Only for STORAGE_ON_BRANCH. */
     int (*untouched)(const struct branch *b, bool *ret, struct vmundo_error *err);
+
+    /* What below b, on which a guest may be running, can be merged? Nothing on which another domain's branches rest, since
+     * one of them could be starting. May be missing, both: branches that are gone stay until nothing rests on them. */
+    int (*find_merge)(const struct branch *b, struct merge *ret, struct vmundo_error *err);
+    /* It is written, by whoever has these files open (hyper.h, merge): chain[base] takes the place of chain[top], durably,
+     * and what is not needed any more goes. Until then every branch shows what it did, whoever was cut off where: what is
+     * written into chain[base] is what those above it show in its place anyway. */
+    int (*merged)(const struct merge *m, struct vmundo_error *err);
 
     /* As inspect, from what costs next to nothing, for lists: ≤ 0.2 ms. *ret->health NULL: not known without a closer
      * look. May be missing: nothing is known. */
@@ -228,6 +246,9 @@ int storage_locate(const struct branch *b, const char *inside, char **ret_path, 
 int storage_remove(const struct branch *b, struct vmundo_error *err);
 int storage_inspect(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
 int storage_untouched(const struct branch *b, bool *ret, struct vmundo_error *err);
+/* Nothing, with a driver that cannot. */
+int storage_find_merge(const struct branch *b, struct merge *ret, struct vmundo_error *err);
+int storage_merged(const struct branch *b, const struct merge *m, struct vmundo_error *err);
 int storage_glance(const struct branch *b, struct branch_status *ret, struct vmundo_error *err);
 int storage_extend(const struct branch *b, uint64_t want, struct vmundo_error *err);
 int storage_changed(const struct branch *b, bool *ret, char **ret_what, struct vmundo_error *err);
