@@ -107,8 +107,9 @@ static int check_depth(const struct branch *b, struct vmundo_error *err)
         return 0;
     return error_set(err, VMUNDO_REFUSED,
                      "its branch of %s rests on %u others, one on the other, and more would make reading slow: 'vmundo "
-                     "rollback' to an older checkpoint or the origin starts from fewer, 'vmundo keep' makes their changes "
-                     "permanent; with the image on XFS or btrfs, or on a thin volume, there is no such limit",
+                     "prune' while it runs under QEMU merges those that go, 'vmundo rollback' to an older checkpoint or the "
+                     "origin starts from fewer, 'vmundo keep' makes their changes permanent; with the image on XFS or btrfs, "
+                     "or on a thin volume, there is no such limit",
                      b->origin, s.depth);
 }
 

@@ -22,6 +22,7 @@
 #define LOOK_MS 200   /* how often it looks whether it is wanted */
 #define BUSY_MS 50    /* until the next try when somebody else works on the domain */
 #define RETRY_MS 5000 /* after something went wrong */
+#define TRIES 3       /* somebody may be reading, which passes */
 #define MERGE_MS 30000 /* how long the next checkpoint waits for a merge, when there are many to be made */
 #define SHARE 55      /* paused for one part of so many: a fiftieth, and a little less */
 #define SAY_LATE 1.5  /* when it is that many times what was asked for */
@@ -42,6 +43,7 @@ struct state {
     uint64_t begun_ms, paused_us;
     double between_ms; /* two checkpoints, lately */
     uint64_t merge_from_ms, merge_until_ms; /* when what was given up may be merged */
+    unsigned not_merged; /* how often it failed, since it did not */
     const volatile int *stop;
 };
 
@@ -185,11 +187,15 @@ static void merge(struct state *s, uint64_t due)
     struct vmundo_error e = {0};
     uint64_t now = sys_monotonic_ms();
     s->merge_until_ms = (s->k.crowded || s->k.waits) && due < now + MERGE_MS ? now + MERGE_MS : due;
-    if (s->k.off || now < s->merge_from_ms || merge_all(s->v, s->name, may_merge, s, NULL, &e) == 0 ||
-        e.code == VMUNDO_CONFLICT || e.code == VMUNDO_NOT_FOUND)
+    if (s->k.off || now < s->merge_from_ms)
         return;
-    s->merge_from_ms = now + RETRY_MS;
-    tell(s, "failed", e.msg);
+    if (merge_all(s->v, s->name, may_merge, s, NULL, &e) == 0)
+        s->not_merged = 0;
+    if (!e.code || e.code == VMUNDO_CONFLICT || e.code == VMUNDO_NOT_FOUND)
+        return;
+    s->merge_from_ms = sys_monotonic_ms() + RETRY_MS;
+    if (++s->not_merged == TRIES)
+        store_note(s->v, s->name, "record", "failed", e.msg, NULL);
 }
 
 /* One checkpoint. *ret_due: when to make the next. */

@@ -7,6 +7,7 @@
  * checkpoint without a label, of which a domain has one at most, so that the rollback can be undone in the same way.
  */
 #include "core/instance.h"
+#include "core/merge.h"
 #include "core/plan.h"
 #include "core/reserve.h"
 #include "core/verbs.h"
@@ -378,6 +379,18 @@ static int choose(const struct record *r, const struct store_rows *all, const st
     return 0;
 }
 
+/* Of branches that rest on one another, while the guest runs. A recorder does it by itself. The prune is done, whatever becomes of
+ * it. */
+static void merge_what_is_left(struct operation *op)
+{
+    struct vmundo_error e = {0};
+    if (op->v->dry_run || !op->after->running || op->after->every_ms || !merge_is_needed(op->after))
+        return;
+    lock_release(&op->lock);
+    if (merge_all(op->v, op->name, NULL, NULL, NULL, &e) < 0 && e.code != VMUNDO_CONFLICT)
+        context_report(op->v, VMUNDO_EVENT_WARNING, op->name, e.msg);
+}
+
 int vmundo_prune(struct vmundo *v, const char *name, const struct vmundo_prune_options *o, unsigned *ret_n,
                  struct vmundo_error *err)
 {
@@ -397,5 +410,6 @@ int vmundo_prune(struct vmundo *v, const char *name, const struct vmundo_prune_o
         return -1;
     if (!v->dry_run && op.before->reserve && !op.after->reserve)
         verbs_keep_reserve(&op);
+    merge_what_is_left(&op);
     return 0;
 }

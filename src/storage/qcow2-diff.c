@@ -33,6 +33,7 @@ int chain_parse_map(const char *text, struct ranges *ret, struct vmundo_error *e
     return 0;
 }
 
+/* Without QEMU's lock: it would be in the way of a QEMU that merges overlays, or that one in ours. */
 static int map_overlay(const char *path, struct ranges *ret, struct vmundo_error *err)
 {
     AUTO_SIDECAR_FILE struct sidecar_file f = SIDECAR_FILE_INIT;
@@ -43,7 +44,7 @@ static int map_overlay(const char *path, struct ranges *ret, struct vmundo_error
     AUTO_FREE char *image =
         file ? str_printf(err,
                           "json:{\"driver\":\"qcow2\",\"backing\":null,\"file\":{\"driver\":\"file\","
-                          "\"filename\":\"%s\"}}",
+                          "\"filename\":\"%s\",\"locking\":\"off\"}}",
                           file)
              : NULL;
     const char *argv[] = {"qemu-img", "map", "--force-share", "--output=json", image, NULL};

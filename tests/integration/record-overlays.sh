@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# A real guest on ext4, where checkpoints are overlays that rest on one another, is recorded: what goes is merged into what
+# stays, so that the chain has an end; every checkpoint shows all the time what it showed when it was made, also when the
+# recorder, vmundo or QEMU is killed in the middle of that. VMUNDO_TEST_LONG: many times more.
+. "$(dirname "$0")/functions.sh"
+requires_guest
+requires qemu-img
+make_fs ext4 1G
+image=$fs/disk.img
+make_disk "$image" 48M
+make_config "$work/vm.cfg" vm "file:$image,xvda,w"
+with_helpers recorder
+remember "$image"
+baseline
+kills=${VMUNDO_TEST_LONG:+40}
+kills=${kills:-3}
+
+recorder_pid() {
+    local pid
+    for pid in $(processes); do
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != vmundo-recorder ] || echo "$pid"
+    done
+}
+recorded() { field vm recording | sed -n 's/.*; \([0-9]*\) checkpoints$/\1/p'; }
+overlays() { find "$fs/.vmundo" -name '*.qcow2' | wc -l; }
+gone() { find "$fs/.vmundo" -name '*.gone' | wc -l; }
+merged() { [ "$(gone)" -le "$1" ]; }
+newest() { vmundo tree vm --all --json | python3 -c '
+import json, sys
+print(max([n["id"] for n in json.load(sys.stdin)] + [0]))'; }
+newer_than() { [ "$(newest)" -gt "$1" ]; }
+
+# What each checkpoint holds must be what it held when it was seen first. One that goes, or is merged, just then is left out.
+# look [N]: at so many of them only
+declare -A seen
+look() {
+    local file name sum again active
+    active=$(field vm disks.0.branch)
+    for file in $(find "$fs/.vmundo" -name '*.qcow2' | shuf -n "${1:-99}"); do
+        name=${file##*/}
+        [ "$file" != "$active" ] && [ ! -e "$file.gone" ] || continue
+        sum=$(holds "$file") && [ ! -e "$file.gone" ] && [ -e "$file" ] || continue
+        if [ -n "${seen[$name]:-}" ] && [ "${seen[$name]}" != "$sum" ]; then
+            again=$(holds "$file") || continue # renamed while it was read?
+            [ "${seen[$name]}" = "$again" ] || fail "$name holds something else than it did"
+        fi
+        seen[$name]=$sum
+    done
+}
+holds() {
+    qemu-img convert -U -f qcow2 -O raw "$1" "$work/content.img" 2>"$work/convert" || return
+    sum_of "$work/content.img"
+}
+# No overlay has errors; space that was lost when somebody was killed (3) is none. What QEMU may be writing to is left out.
+check_files() {
+    local file rc active
+    active=$(field vm disks.0.branch)
+    [ "$(field vm state)" = running ] || active=
+    for file in "$fs"/.vmundo/*.qcow2; do
+        [ -z "$active" ] || { [ "$file" != "$active" ] && [ ! -e "$file.gone" ]; } || continue
+        rc=0
+        qemu-img check -q "json:{\"driver\":\"qcow2\",\"backing\":null,\"file\":{\"driver\":\"file\",\"locking\":\"off\",
+            \"filename\":\"$file\"}}" >"$work/check" 2>&1 || rc=$?
+        [ $rc = 0 ] || [ $rc = 3 ] || [ ! -e "$file" ] || { cat "$work/check" >&2; fail "qemu-img check of $file: $rc"; }
+    done
+}
+
+counting='(i=0; while :; do i=$((i+1)); date +%s >/mnt/0/time; dd if=/dev/urandom of=/mnt/0/noise bs=64k count=8 '
+counting+='seek=$((i * 37 % 300)) conv=notrunc; sync; sleep 0.2; done) >/dev/null 2>&1 & echo counts'
+on_disk() { guest_say vm 'until n=$(cat /mnt/0/time); [ -n "$n" ]; do usleep 20000; done; echo $n'; }
+
+step "a guest that writes is recorded, without its RAM"
+vmundo run -q "$work/vm.cfg"
+expect_exit 5 "without its RAM only" vmundo record vm --ram
+guest_say vm "$counting" >/dev/null
+ahead=$(($(guest_say vm date +%s) - $(date +%s)))
+expect_exit 0 "record vm every 0.3 s, without its RAM" vmundo record vm --every 300ms --dry-run
+vmundo record vm --every 300ms
+begun=$SECONDS
+last=0
+for round in 1 2 3; do # the third time some have been merged
+    wait_until 60 newer_than $((last + 11))
+    last=$(newest)
+    look 12
+    [ "$(overlays)" -le 33 ] || fail "$(overlays) overlays"
+done
+[ ${#seen[@]} -ge 10 ] || fail "only ${#seen[@]} checkpoints seen"
+[ "$(recorded)" -le 26 ] || fail "$(recorded) recorded checkpoints"
+[[ $(field vm detail) != *"recording fails"* ]] || fail "$(field vm detail)"
+! vmundo log vm | grep -q failed || { vmundo log vm; fail "failures in the log"; }
+step "$last checkpoints made, $(recorded) stay, in $(overlays) overlays, $(gone) of them gone, $((SECONDS - begun)) s"
+
+step "back by ten seconds"
+wait_until 30 eval '[ $((SECONDS - begun)) -ge 14 ]'
+vmundo rollback vm --to -10s | tee "$work/said"
+at=$(date -d "$(sed -n 's/.*rolled back to \([-0-9]* [:0-9]*\).*/\1/p' "$work/said" | head -n 1)" +%s)
+found=$(($(on_disk) - ahead))
+[ $found -ge $((at - 3)) ] && [ $found -le $((at + 1)) ] || fail "the disk is of $found, and the checkpoint of $at"
+look
+guest_say vm "$counting" >/dev/null
+last=$(newest)
+wait_until 60 newer_than $((last + 4))
+
+step "whoever is killed while it is merged"
+# Which takes a moment: 8 of the recorded ones go at once.
+for ((n = 1; n <= kills; n++)); do
+    look 8
+    before=$(gone)
+    wait_until 60 eval '[ "$(gone)" -gt '"$before"' ] || [ "$(gone)" -ge 4 ]'
+    sleep "0.0$((RANDOM % 10))"
+    case $((n % 3)) in
+    0) kill -9 "$(field vm pid)" ;;
+    1) kill -9 "$(recorder_pid)" ;;
+    2) kill -9 "$(recorder_pid)" "$(field vm pid)" ;;
+    esac
+    vmundo recover >/dev/null
+    expect_exit 0 "nothing to recover" vmundo recover
+    check_files
+    look 8
+    if [ "$(field vm state)" = off ]; then
+        wait_until 20 eval '[ -z "$(recorder_pid)" ]'
+        vmundo start -q vm
+        guest_say vm "$counting" >/dev/null
+    fi
+    last=$(newest)
+    wait_until 60 newer_than $((last + 4))
+done
+
+step "a rollback in the middle of it does not wait"
+wait_until 60 eval '[ "$(gone)" -ge 4 ]'
+t=$(date +%s%N)
+vmundo rollback -q vm --to -3s
+took=$((($(date +%s%N) - t) / 1000000))
+[ $took -lt 5000 ] || fail "it took $took ms"
+look
+check_files
+on_disk >/dev/null
+
+step "no more than so much"
+vmundo record vm --space 2M
+guest_say vm "$counting" >/dev/null
+last=$(newest)
+wait_until 60 newer_than $((last + 4))
+
+step "no longer, and what is left is merged"
+vmundo record vm --stop
+wait_until 20 eval '[ -z "$(recorder_pid)" ]'
+vmundo checkpoint -q vm named
+vmundo prune -q vm --recorded
+look
+check_files
+[ "$(overlays)" -le 5 ] || { ls -la "$fs/.vmundo"; fail "$(overlays) overlays are left, $(gone) of them gone"; }
+guest_say vm true
+vmundo drop -q vm
+unchanged
+[ ! -e "$fs/.vmundo" ] || fail "left: $(ls -A "$fs/.vmundo")"
+no_traces drop
+expect_exit 0 "nothing to recover" vmundo recover
+echo "in $((SECONDS - begun)) s"
