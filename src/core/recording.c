@@ -120,7 +120,8 @@ static int add_changes(const struct branch *b, const struct branch *since, const
     return 0;
 }
 
-/* Of what the next one has otherwise, that which stands in the overlay itself: the rest is the origin's, or another overlay's. */
+/* Of what the next one has otherwise, that which stands in the overlay itself: the rest is the origin's, or another overlay's. And
+ * what an overlay takes up besides. */
 static int cap_by_overlay(const struct branch *b, uint64_t *bytes, struct vmundo_error *err)
 {
     CLEANUP(branch_status_clear) struct branch_status s = {0};
@@ -128,7 +129,7 @@ static int cap_by_overlay(const struct branch *b, uint64_t *bytes, struct vmundo
         return 0;
     if (storage_inspect(b, &s, err) < 0)
         return -1;
-    *bytes = *bytes < s.used ? *bytes : s.used;
+    *bytes = *bytes + s.overhead < s.used ? *bytes + s.overhead : s.used;
     return 0;
 }
 

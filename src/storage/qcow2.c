@@ -25,6 +25,7 @@
 #include <inttypes.h>
 
 #define OVERLAY_OPTIONS "cluster_size=128k,extended_l2=on"
+#define OVERLAY_TABLES (4 * (128 << 10)) /* header, reference counts and two levels of tables, for each 1 GiB of the disk one more */
 #define MAX_BACKING_NAME 1023 /* docs/interop/qcow2.txt */
 
 /* ---- claim ------------------------------------------------------------------------------------------------------ */
@@ -166,6 +167,7 @@ static int inspect_chain(const struct branch *b, struct branch_status *s, struct
 {
     AUTO_STRV struct strv all = {0};
     struct vmundo_error why = {0};
+    s->overhead = s->used < OVERLAY_TABLES ? s->used : OVERLAY_TABLES;
     if (chain_list(b->path, b->origin, &all, &why) == 0) {
         s->depth = (unsigned)all.n - 1;
         return 0;

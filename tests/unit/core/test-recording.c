@@ -101,12 +101,43 @@ static void test_others(void **state)
     assert_int_equal(recording_thin(&rows, BEGIN - 5000000, 600000, goes), 0);
 }
 
+/* Where there may be few: the older, the farther apart; the first and the last stay, and what is not recorded. */
+static void test_spread(void **state)
+{
+    (void)state;
+    struct store_row items[101];
+    bool goes[101] = {false};
+    int64_t now = BEGIN + 100000;
+    for (size_t i = 0; i < ARRAY_SIZE(items); i++)
+        items[i] = (struct store_row){.id = i + 1, .created_ms = BEGIN + (int64_t)i * 1000, .recorded = i != 50};
+    struct store_rows rows = {items, ARRAY_SIZE(items)};
+    goes[3] = true;
+    assert_int_equal(recording_spread(&rows, now, 16, goes), 83);
+    assert_true(goes[3]);
+    assert_false(goes[0] || goes[50] || goes[100] || goes[99] || goes[98]);
+    int64_t last = -1, most = 0;
+    for (size_t i = ARRAY_SIZE(items); i > 0; i--) {
+        if (goes[i - 1] || i - 1 == 50)
+            continue;
+        int64_t age = age_of(&rows, i - 1, now);
+        if (last >= 0) {
+            assert_true(age - last <= (age > 4000 ? age * 7 / 10 : 2000)); /* no great gaps */
+            most = age - last > most ? age - last : most;
+        }
+        last = age;
+    }
+    assert_true(most >= 15000);
+    memset(goes, 0, sizeof(goes));
+    assert_int_equal(recording_spread(&rows, now, 100, goes), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_thin),
         cmocka_unit_test(test_keep),
         cmocka_unit_test(test_others),
+        cmocka_unit_test(test_spread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
