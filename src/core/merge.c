@@ -129,11 +129,10 @@ static int wait_for(struct vmundo *v, const char *name, bool (*go_on)(const void
     return 0;
 }
 
-int merge_all(struct vmundo *v, const char *name, bool (*go_on)(const void *data), const void *data, unsigned *ret_n,
-              struct vmundo_error *err)
+static int merge_on(struct vmundo *v, const char *name, bool (*go_on)(const void *data), const void *data,
+                    struct vmundo_error *err)
 {
     bool begun = false, ended = true;
-    unsigned n = 0;
     while (ended && (!go_on || go_on(data))) {
         enum step s;
         if (step(v, name, &s, err) < 0)
@@ -143,11 +142,18 @@ int merge_all(struct vmundo *v, const char *name, bool (*go_on)(const void *data
         if (s == STEP_BEGUN && begun)
             return error_set(err, VMUNDO_FAILED, "%s: QEMU could not merge what its disks rest on ('vmundo log', qemu.log)", name);
         begun = s == STEP_BEGUN;
-        n += s == STEP_DONE;
         if (begun && wait_for(v, name, go_on, data, &ended, err) < 0)
             return -1;
     }
-    if (ret_n)
-        *ret_n = n;
     return 0;
+}
+
+int merge_all(struct vmundo *v, const char *name, bool (*go_on)(const void *data), const void *data, struct vmundo_error *err)
+{
+    AUTO_LOCK struct lock lock = LOCK_INIT;
+    if (merge_on(v, name, go_on, data, err) == 0)
+        return 0;
+    if (is_noted(v, name) && lock_domain(v, name, STORE_RECORDING, &lock, NULL) == 0)
+        merge_give_up(v, name);
+    return -1;
 }

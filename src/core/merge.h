@@ -13,9 +13,8 @@
 #include "core/record.h"
 
 /* Merge what there is to be merged, until nothing is left, somebody else works on the domain, or go_on (NULL: always) says no.
- * *ret_n: how many times; may be NULL. Errors: VMUNDO_CONFLICT the domain is being worked on; VMUNDO_FAILED the hypervisor could not. */
-int merge_all(struct vmundo *v, const char *name, bool (*go_on)(const void *data), const void *data, unsigned *ret_n,
-              struct vmundo_error *err);
+ * Errors: VMUNDO_CONFLICT the domain is being worked on; VMUNDO_FAILED the hypervisor could not. */
+int merge_all(struct vmundo *v, const char *name, bool (*go_on)(const void *data), const void *data, struct vmundo_error *err);
 
 /* By whoever has just taken the domain's lock: end a merge that is under way. What cannot be ended is a warning. */
 void merge_give_up(struct vmundo *v, const char *name);

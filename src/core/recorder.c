@@ -189,7 +189,7 @@ static void merge(struct state *s, uint64_t due)
     s->merge_until_ms = (s->k.crowded || s->k.waits) && due < now + MERGE_MS ? now + MERGE_MS : due;
     if (s->k.off || now < s->merge_from_ms)
         return;
-    if (merge_all(s->v, s->name, may_merge, s, NULL, &e) == 0)
+    if (merge_all(s->v, s->name, may_merge, s, &e) == 0)
         s->not_merged = 0;
     if (!e.code || e.code == VMUNDO_CONFLICT || e.code == VMUNDO_NOT_FOUND)
         return;

@@ -379,16 +379,20 @@ static int choose(const struct record *r, const struct store_rows *all, const st
     return 0;
 }
 
-/* Of branches that rest on one another, while the guest runs. A recorder does it by itself. The prune is done, whatever becomes of
- * it. */
-static void merge_what_is_left(struct operation *op)
+/* Of branches that rest on one another, while the guest runs. A recorder does it by itself. What was removed is removed, whatever
+ * becomes of it. */
+static int merge_what_is_left(struct operation *op, struct vmundo_error *err)
 {
     struct vmundo_error e = {0};
     if (op->v->dry_run || !op->after->running || op->after->every_ms || !merge_is_needed(op->after))
-        return;
+        return 0;
     lock_release(&op->lock);
-    if (merge_all(op->v, op->name, NULL, NULL, NULL, &e) < 0 && e.code != VMUNDO_CONFLICT)
-        context_report(op->v, VMUNDO_EVENT_WARNING, op->name, e.msg);
+    if (merge_all(op->v, op->name, NULL, NULL, &e) == 0 || e.code == VMUNDO_CONFLICT)
+        return 0;
+    if (!op->gone.n)
+        return error_set(err, e.code, "%s", e.msg);
+    context_report(op->v, VMUNDO_EVENT_WARNING, op->name, e.msg);
+    return 0;
 }
 
 int vmundo_prune(struct vmundo *v, const char *name, const struct vmundo_prune_options *o, unsigned *ret_n,
@@ -410,6 +414,5 @@ int vmundo_prune(struct vmundo *v, const char *name, const struct vmundo_prune_o
         return -1;
     if (!v->dry_run && op.before->reserve && !op.after->reserve)
         verbs_keep_reserve(&op);
-    merge_what_is_left(&op);
-    return 0;
+    return merge_what_is_left(&op, err);
 }

@@ -169,6 +169,21 @@ class PruneLast(WithTwo):
     command = ("prune", "vm", "--keep-last", "1")
 
 
+class Merge(Operation):
+    """What is left of a checkpoint, which nobody needs, under a QEMU that has opened it by its name. No operation, and in no
+    journal: it is begun anew."""
+    repeat = True
+    command = ("prune", "vm", "--keep-last", "5")
+
+    def set_up(self):
+        self.run_domain()
+        for label in ("cp", "child", "third"):
+            self.w.vmundo("checkpoint", "-q", "vm", label)
+        self.w.vmundo("stop", "-q", "--force", "vm")
+        self.w.vmundo("prune", "-q", "vm", "cp", "child")
+        self.w.vmundo("start", "-q", "vm")
+
+
 class Pin(WithTwo):
     command = ("pin", "vm", "cp")
 
@@ -304,7 +319,7 @@ class PoolRemove(PoolGrow):
 operations = {
     "run": Run, "travel-reserve": TravelReserve, "rollback": Rollback, "rollback-forget": RollbackForget, "keep": Keep, "keep-stop": KeepStop, "drop": Drop,
     "stop": Stop, "start": Start, "checkpoint": Checkpoint, "checkpoint-ram": CheckpointRam, "travel": Travel, "undo": Undo,
-    "prune": Prune, "prune-last": PruneLast, "prune-recorded": PruneRecorded, "pin": Pin, "unpin": Unpin, "fork": Fork,
+    "prune": Prune, "prune-last": PruneLast, "prune-recorded": PruneRecorded, "merge": Merge, "pin": Pin, "unpin": Unpin, "fork": Fork,
     "drop-fork": DropFork, "keepto": KeepTo, "record": Record, "recover": Recover, "recover-finish": RecoverFinish,
     "pool-create": PoolCreate, "pool-grow": PoolGrow, "pool-remove": PoolRemove,
 }
