@@ -47,6 +47,7 @@ const struct command cmd_record = {
         "Record the domain: make a checkpoint of it every second, or as often as --every says, as long as it runs,\n"
         "with its RAM where that is in a file, for 'vmundo rollback NAME --to -30s'. All of the last minute are\n"
         "kept, then one of every ten seconds, after ten minutes one of every minute; none is older than --keep.\n"
+        "On qcow2 overlays it is the disks only, and no more than 16 to 24 are kept, the older the farther apart.\n"
         "Where room gets scarce, the oldest go. Given again, it changes what is asked for.",
     .options = options,
     .run = run,
