@@ -156,6 +156,14 @@ static const char *name_in(const json_t *node)
     return json_string_value(json_object_get(node, "node-name"));
 }
 
+static const json_t *find_name(const json_t *nodes, const char *name)
+{
+    for (size_t i = 0; i < json_array_size(nodes); i++)
+        if (str_eq(name_in(json_array_get(nodes, i)), name))
+            return json_array_get(nodes, i);
+    return NULL;
+}
+
 static void new_name(const struct merging *w, size_t at, char name[QEMU_MAX_NODE])
 {
     uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a (draft-eastlake-fnv) */
@@ -198,10 +206,7 @@ static int put_under(struct merging *w, const json_t *nodes, const char *top, st
     const char *file = json_string_value(json_object_get(json_object_get(w->first, "file"), "filename"));
     const char *protocol = name_in(find_file(nodes, file, true));
     const char *discard = json_string_value(json_object_get(w->first, "discard"));
-    bool readonly = true;
-    for (size_t i = 0; i < json_array_size(nodes); i++)
-        if (str_eq(name_in(json_array_get(nodes, i)), w->m->vdev))
-            readonly = json_is_true(json_object_get(json_array_get(nodes, i), "ro"));
+    bool readonly = json_is_true(json_object_get(find_name(nodes, w->m->vdev), "ro"));
     if (!protocol)
         return error_set(err, VMUNDO_FAILED, "QEMU does not have the disk %s open", w->m->vdev);
     json_t *o = json_pack("{s:[{s:s, s:s, s:b, s:s, s:s, s:s}]}", "options", "node-name", w->m->vdev, "driver", "qcow2",
@@ -252,29 +257,21 @@ static int has_job(struct qmp *q, bool *ret, struct vmundo_error *err)
     return 0;
 }
 
-/* When QEMU has written its tables of an image it has it open for reading only, as it was before. */
-static int check_written(struct merging *w, const char *base, struct vmundo_error *err)
-{
-    AUTO_JSON json_t *nodes = NULL;
-    if (qmp_call(&w->q, "query-named-block-nodes", json_pack("{s:b}", "flat", 1), &nodes, err) < 0)
-        return -1;
-    for (size_t i = 0; i < json_array_size(nodes); i++)
-        if (str_eq(name_in(json_array_get(nodes, i)), base) && json_is_true(json_object_get(json_array_get(nodes, i), "ro")))
-            return 0;
-    return error_set(err, VMUNDO_FAILED, "QEMU has not written all of %s", w->m->chain[w->m->base]);
-}
-
-/* Nothing rests on top any more when the job is done, and only then can it be closed. */
+/* Nothing rests on top any more when the job is done, and only then can it be closed; somebody who was killed may have done
+ * that. When QEMU has written its tables of base it has it open for reading only, as it was before. */
 static int close_merged(struct merging *w, const char *base, bool *ret, struct vmundo_error *err)
 {
+    AUTO_JSON json_t *nodes = NULL;
     const struct node *top = NULL;
     *ret = false;
-    if (node_of(w, w->m->chain[w->m->top], &top, err) < 0)
+    if (node_of(w, w->m->chain[w->m->top], &top, err) < 0 ||
+        qmp_call(&w->q, "query-named-block-nodes", json_pack("{s:b}", "flat", 1), &nodes, err) < 0)
         return -1;
-    if (top && qmp_call(&w->q, "blockdev-del", json_pack("{s:s}", "node-name", top->name), NULL, NULL) < 0)
+    if (top && find_name(nodes, top->name) &&
+        qmp_call(&w->q, "blockdev-del", json_pack("{s:s}", "node-name", top->name), NULL, NULL) < 0)
         return 0;
-    if (check_written(w, base, err) < 0)
-        return -1;
+    if (!json_is_true(json_object_get(find_name(nodes, base), "ro")))
+        return error_set(err, VMUNDO_FAILED, "QEMU has not written all of %s", w->m->chain[w->m->base]);
     for (size_t i = w->m->top; i < w->m->base; i++) {
         const struct node *n = NULL;
         if (node_of(w, w->m->chain[i], &n, err) < 0)

@@ -156,7 +156,11 @@ int chain_find_merge(const struct branch *b, struct merge *ret, struct vmundo_er
     AUTO_SURVEY struct survey s = {0};
     AUTO_MERGE struct merge m = {0};
     const char *name;
-    if (sidecar_open(b->path, false, &dirfd, &name, err) < 0 || chain_list(b->path, b->origin, &m.chain, err) < 0)
+    if (sidecar_open(b->path, false, &dirfd, &name, err) < 0)
+        return -1;
+    if (TEMP_FAILURE_RETRY(flock(dirfd, LOCK_EX)) < 0)
+        return error_errno(err, errno, "cannot lock the directory of %s", b->path);
+    if (chain_sweep(dirfd, name, err) < 0 || chain_list(b->path, b->origin, &m.chain, err) < 0)
         return -1;
     if (m.chain.n > 2 && (survey(dirfd, name, &s, err) < 0 || choose(dirfd, &s, &m, err) < 0))
         return -1;

@@ -173,7 +173,7 @@ struct storage_driver {
     int (*untouched)(const struct branch *b, bool *ret, struct vmundo_error *err);
 
     /* What below b, on which a guest may be running, can be merged? Nothing on which another domain's branches rest, since
-     * one of them could be starting. May be missing, both: branches that are gone stay until nothing rests on them. */
+     * one of them could be starting. What is left of a merge that was cut off is removed first. May be missing, both: branches that are gone stay until nothing rests on them. */
     int (*find_merge)(const struct branch *b, struct merge *ret, struct vmundo_error *err);
     /* It is written, by whoever has these files open (hyper.h, merge): chain[base] takes the place of chain[top], durably,
      * and what is not needed any more goes. Until then every branch shows what it did, whoever was cut off where: what is
