@@ -227,10 +227,11 @@ static unsigned depth_of(const struct branch *b)
     return (b->driver->flags & STORAGE_ON_BRANCH) && storage_inspect(b, &s, NULL) == 0 ? s.depth : 0;
 }
 
-static bool is_crowded(const struct record *r)
+/* Can no more than so many be added? */
+static bool is_deep(const struct record *r, unsigned room)
 {
     for (size_t i = 0; i < r->n_branches; i++)
-        if (depth_of(&r->branches[i]) + 2 * DEPTH_ROOM >= STORAGE_MAX_DEPTH)
+        if (depth_of(&r->branches[i]) + room >= STORAGE_MAX_DEPTH)
             return true;
     return false;
 }
@@ -309,7 +310,7 @@ static int choose(struct recording *k, const struct operation *op, const struct 
 
 /* Where there is no room, a quarter of them go instead of a new one being made; and if there is none, k->why_not stays.
  */
-static int make_room(struct recording *k, const struct store_rows *rows, char *why, bool *goes)
+static void make_room(struct recording *k, const struct store_rows *rows, char *why, bool *goes)
 {
     size_t recorded = 0;
     for (size_t i = 0; i < rows->n; i++)
@@ -318,7 +319,11 @@ static int make_room(struct recording *k, const struct store_rows *rows, char *w
         free(why);
     else
         k->why_not = why;
-    return k->why_not ? 0 : 1;
+}
+
+static bool any(const bool *goes, size_t n)
+{
+    return memchr(goes, true, n) != NULL;
 }
 
 static int has_ram(const struct record *r, const struct record *as, bool *ret, struct vmundo_error *err)
@@ -340,11 +345,15 @@ static int take(struct recording *k, struct operation *op, const struct record *
     if (choose(k, op, as, &rows, goes, err) < 0)
         return -1;
     char *why = why_no_room(op->before, with_ram, k->waits, &e);
-    bool room = why == NULL;
+    bool room = why == NULL, waited = k->waits;
     k->waits = !room;
-    k->crowded = is_crowded(op->before);
+    k->crowded = is_deep(op->before, 2 * DEPTH_ROOM);
     op->pause_ms = PAUSE_MS;
-    if (!room && !make_room(k, &rows, why, goes))
+    if (waited && is_deep(op->before, DEPTH_ROOM)) /* some have gone, but cannot be merged: more would go for nothing */
+        k->why_not = why;
+    else if (!room)
+        make_room(k, &rows, why, goes);
+    if (k->why_not && !any(goes, rows.n))
         return 0;
     if ((room ? verbs_plan_checkpoint(op, NULL, true, with_ram, err) : verbs_copy_before(op, err)) < 0 ||
         operation_give_up(op, &rows, goes, err) < 0 || operation_execute(op, err) < 0)
@@ -448,6 +457,8 @@ static int record_once(struct vmundo *v, const char *name, const struct vmundo_r
     do {
         if (recording_take(&k, v, name, &r, err) < 0)
             return -1;
+        if (k.cleared && !v->dry_run && merge_is_needed(&r))
+            (void)merge_all(v, name, NULL, NULL, NULL); /* the next round tells */
     } while (k.cleared && !v->dry_run);
     if (k.off)
         return error_set(err, VMUNDO_CONFLICT, "%s is off: there is nothing to record", name);
