@@ -248,7 +248,7 @@ static char *why_no_room_for(const struct branch *b, uint64_t ram, bool paused, 
                    : NULL;
     unsigned depth = depth_of(b);
     if (depth + DEPTH_ROOM >= STORAGE_MAX_DEPTH)
-        return str_printf(err, "%s rests on %u others, which are yet to be merged", b->path, depth);
+        return str_printf(err, "%s rests on %u others, one on the other: 'vmundo prune' makes them fewer", b->path, depth);
     char *slash = dir ? strrchr(dir, '/') : NULL;
     if (!slash)
         return NULL;
