@@ -89,8 +89,9 @@ is two two
 
 step "recorded: to any"
 wait_until 20 has_reserve
+first=$(waiting)
 vmundo record vm --every 5s
-wait_until 20 eval '[ "$(waiting)" != '"$(waiting)"' ] && has_reserve'
+wait_until 20 eval '[ "$(waiting)" != '"$first"' ] && has_reserve'
 by_reserve one
 is one one
 wait_until 20 has_reserve
