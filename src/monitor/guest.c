@@ -64,7 +64,7 @@ void guest_try_again(struct monitor *m, uint64_t now)
     if (!m->room_due || now < m->room_due)
         return;
     m->room_due = now + TRY_AGAIN_MS;
-    if (m->qmp.fd < 0 || m->record.held) /* who holds it lets it run */
+    if (m->qmp.fd < 0 || m->record.held || room_is_scarce(m)) /* who holds it lets it run */
         return;
     if (qmp_status(&m->qmp, &status, &e) < 0 || (str_eq(status, "io-error") && qmp_do(&m->qmp, "cont", &e) < 0)) {
         log_say("%s", e.msg);
@@ -86,6 +86,7 @@ void guest_event(void *data, const char *event, const json_t *arguments)
             m->reserve_for = NULL;
             m->announce = true;
         }
+        m->record.crowded = m->record.crowded && !resume;
         if (resume && m->record.held && !m->continuing) { /* somebody else has let it run */
             m->record.held = false;
             control_lose_holder(m);

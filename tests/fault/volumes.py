@@ -26,6 +26,16 @@ def lines_of(*argv):
     return [line.strip() for line in done.stdout.splitlines() if line.strip()]
 
 
+def device_mapper(*columns):
+    """Somebody else's device that goes while it lists them makes it fail."""
+    for _ in range(10):
+        try:
+            return lines_of("dmsetup", "info", "-c", "--noheadings", "--separator", " ", "-o", ",".join(columns))
+        except subprocess.CalledProcessError:
+            time.sleep(0.1)
+    raise RuntimeError("dmsetup info fails again and again")
+
+
 def lvm(*argv):
     """Without dmeventd, which would be one more process."""
     for _ in range(5): # udev, or another lvm, can have a disk open for a moment
@@ -81,7 +91,7 @@ class Volumes(World):
                 subprocess.run(["xl", "destroy", name], check=False)
         subprocess.run(["udevadm", "settle"], check=False)
         subprocess.run(["lvm", "lvremove", "-qq", "-ff", "-y", self.group], check=False, stderr=subprocess.DEVNULL)
-        for line in lines_of("dmsetup", "info", "-c", "--noheadings", "-o", "name"):
+        for line in device_mapper("name"):
             if line.startswith(f"{self.group}-"):
                 subprocess.run(["dmsetup", "remove", "--retry", "-f", line], check=False)
         lvm("lvremove", "-qq", "-ff", "-y", self.group)
@@ -151,7 +161,7 @@ class Volumes(World):
             yield name, "|".join([attr[0], attr[1], attr[4], attr[8:]] + rest)
 
     def devices(self):
-        for line in lines_of("dmsetup", "info", "-c", "--noheadings", "--separator", " ", "-o", "name,suspended"):
+        for line in device_mapper("name", "suspended"):
             if line.startswith(f"{self.group}-"):
                 yield line
 
