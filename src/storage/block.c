@@ -24,7 +24,7 @@ static int read_attr(dev_t dev, const char *below, const char *attr, char **ret,
     if (!path)
         return -1;
     if (sys_read_file(AT_FDCWD, path, 65536, &text, &len, &e) < 0) {
-        bool missing = e.errnum == ENOENT || e.errnum == ENODEV || e.errnum == ENXIO || e.errnum == EACCES;
+        bool missing = e.errnum == ENOENT || e.errnum == ENOTDIR || e.errnum == ENODEV || e.errnum == ENXIO || e.errnum == EACCES;
         if (!missing && err)
             *err = e;
         return missing ? 0 : -1;
