@@ -6,6 +6,7 @@
 
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 
 static void refuses(const struct tmpdir *t, const char *name, const char *part)
