@@ -86,7 +86,10 @@ void guest_event(void *data, const char *event, const json_t *arguments)
             m->reserve_for = NULL;
             m->announce = true;
         }
-        m->record.crowded = m->record.crowded && !resume;
+        if (resume) {
+            m->record.crowded = false;
+            m->room.due = 0;
+        }
         if (resume && m->record.held && !m->continuing) { /* somebody else has let it run */
             m->record.held = false;
             control_lose_holder(m);

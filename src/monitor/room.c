@@ -27,7 +27,7 @@
 #define RATE_MS 250u
 #define FADES_MS 4000u
 #define LATE_MS 250u             /* so late a look can be, on a busy machine */
-#define PAUSED_MS 500u           /* between two looks while the guest is paused for it */
+#define PAUSED_MS 500u           /* between two looks while the guest is paused: it begins anew when it runs */
 
 /* Opened anew, and not to be used: the locks on the file are QEMU's alone. */
 void room_open(struct monitor *m, pid_t pid, int fd)
@@ -63,6 +63,7 @@ static uint64_t reserve(const struct room *r)
 static bool look(struct room *r, uint64_t now)
 {
     struct statvfs fs;
+    r->due = now + LONGEST_MS;
     if (fstatvfs(r->fd, &fs) < 0)
         return false;
     r->left = (uint64_t)fs.f_bavail * fs.f_frsize;
@@ -132,7 +133,7 @@ void room_tick(struct monitor *m, uint64_t now)
         pause_guest(m);
     else if (!scarce && m->record.crowded && !m->holder) /* who holds it wants it still, and lets it go */
         let_run(m);
-    if (m->record.crowded)
+    if (m->record.crowded || m->record.paused)
         r->due = now + PAUSED_MS;
 }
 

@@ -154,6 +154,7 @@ differs() {
 # faults STORAGE HYPERVISOR GROUP ARGUMENT...: tests/fault/fault, in a world on this volume group
 faults() {
     mkdir -p "$W/fault"
+    pgrep -x dmeventd >/dev/null || dmeventd || true # or lvm starts it, some time, and it looks like something left
     env -u VMUNDO_TEST_LONG -u VMUNDO_STATE_DIR VMUNDO=/usr/local/bin/vmundo VMUNDO_FAULT_LIBEXEC=/usr/local/libexec/vmundo \
         VMUNDO_BUILD=/usr/local/lib/vmundo-test/build VMUNDO_FAULT_WORK="$W/fault" VMUNDO_FAULT_VG="$3" \
         VMUNDO_FAULT_KERNEL="$W/idle" python3 /usr/local/lib/vmundo-test/fault/fault -s "$1" -H "$2" "${@:4}"
