@@ -183,7 +183,7 @@ class Volumes(World):
         for name in self.xen_domains():
             yield f"xen domain {name}"
         served = subprocess.run(["xenstore-ls", "-f", "/local/domain/0/backend"], check=False, stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, text=True).stdout
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
         for line in sorted(re.findall(r"/backend/(\w+)/\d+/(\d+)/frontend = ", served)):
             yield f"xen serves {line[0]} {line[1]}"
 
