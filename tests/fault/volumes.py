@@ -15,7 +15,7 @@ import subprocess
 import time
 
 import leaks
-from world import NOISE_AT, NOISE_SIZE, World, digest, sh
+from world import NOISE_AT, NOISE_SIZE, World, sh
 
 BLKFLSBUF = 0x1261
 OTHER_SIZE = 1 << 20
@@ -67,7 +67,10 @@ class Volumes(World):
         self.second_format = "raw"
         with open(f"{self.pristine}/other", "wb") as f:
             f.write(os.urandom(OTHER_SIZE))
-        self.contents[digest(f"{self.pristine}/other")] = "other's"
+        self.data = {}
+        for name in ("raw", "changed", "other"):
+            with open(f"{self.pristine}/{name}", "rb") as f:
+                self.data[name] = f.read()
         os.mkdir(f"{self.work}/files")
         self.make_volumes()
         self.make_rest()
@@ -112,7 +115,7 @@ class Volumes(World):
     def restore_origins(self):
         """In its place: an image must not become another file, nor may what was written stay in the page cache alone."""
         for path in (self.raw, self.second):
-            if os.path.exists(path) and digest(path) == digest(f"{self.pristine}/raw"):
+            if os.path.exists(path) and self.content(path) == "raw":
                 continue
             with open(f"{self.pristine}/raw", "rb") as f, open(path, "r+b" if os.path.exists(path) else "wb") as to:
                 to.write(f.read())
@@ -126,8 +129,7 @@ class Volumes(World):
             yield line.split()[1]
 
     def change_branches(self):
-        devices = [path for name, _ in self.volumes() if ".vmundo." in name and name.startswith("disk")
-                   and os.path.exists(path := f"/dev/{self.group}/{name}")]
+        devices = [f"/dev/{self.group}/{name}" for name in self.active() if name.startswith("disk.vmundo.")]
         for path in devices[-1:] + [f"{place}/vm.img" for place in self.mounted_branches()]:
             with open(path, "r+b") as f:
                 f.seek(NOISE_AT)
@@ -135,18 +137,26 @@ class Volumes(World):
                 f.flush()
                 os.fsync(f.fileno())
 
+    def active(self):
+        """Names of volumes that have a device."""
+        return sorted(os.listdir(f"/dev/{self.group}"), key=lambda name: int(("0" + name).rsplit(".", 1)[-1]) if name[-1].isdigit() else 0)
+
     def content(self, path):
+        """Compared, not summed up: that takes long under emulation."""
         with open(path, "rb") as f:
             if path.startswith("/dev/"):
                 fcntl.ioctl(f, BLKFLSBUF)
-        return self.contents.get(digest(path), "other content")
+            found = f.read()
+        for name, data in self.data.items():
+            if found == data:
+                return name
+        return "other content"
 
     def images(self):
         """Origins and branches. Of those that are not active the name is seen alone, but a rollback to them shows the content."""
-        for name, _ in self.volumes():
-            path = f"/dev/{self.group}/{name}"
-            if name.startswith("disk") and os.path.exists(path):
-                yield f"image {name}: {self.content(path)}"
+        for name in self.active():
+            if name.startswith("disk"):
+                yield f"image {name}: {self.content(f'/dev/{self.group}/{name}')}"
         for place in [f"{self.work}/files"] + sorted(self.mounted_branches()):
             for name in ("vm.img", "other.img"):
                 yield f"image {place}/{name}: {self.content(f'{place}/{name}')}"
