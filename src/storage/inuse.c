@@ -290,7 +290,8 @@ static int search_holders(struct search *q, dev_t dev, struct vmundo_error *err)
             continue;
         snprintf(attr, sizeof(attr), "holders/%s/dm/name", e->d_name);
         AUTO_FREE char *name = NULL;
-        if (block_attr(dev, attr, &name, err) < 0 || note(q, COUNTS, err, name ? "/dev/mapper/" : "/dev/", name ? name : e->d_name) < 0)
+        if (block_attr(dev, attr, &name, err) < 0 ||
+            note(q, COUNTS, err, name ? "/dev/mapper/" : "/dev/", name ? name : e->d_name) < 0)
             return -1;
     }
     return r;

@@ -138,8 +138,8 @@ class Volumes(World):
                 os.fsync(f.fileno())
 
     def active(self):
-        """Names of volumes that have a device."""
-        return sorted(os.listdir(f"/dev/{self.group}"), key=lambda name: int(("0" + name).rsplit(".", 1)[-1]) if name[-1].isdigit() else 0)
+        """Names of volumes that have a device, the newest generation last."""
+        return sorted(os.listdir(f"/dev/{self.group}"), key=lambda name: (len(name), name))
 
     def content(self, path):
         """Compared, not summed up: that takes long under emulation."""
@@ -198,7 +198,7 @@ class Volumes(World):
             yield f"xen serves {line[0]} {line[1]}"
 
     def traces(self):
-        """Without the guard, which looks now and then whether it is still wanted, and the directory of mount points, which stays."""
+        """Without the guard, which looks now and then whether it is still wanted; the directory of mount points stays."""
         found = super().traces()
         found += [f"volume {name}: {text}" for name, text in self.volumes()] + [f"device {line}" for line in self.devices()]
         found += list(self.lvm_locks()) + (list(self.xen()) if self.hypervisor == "xen" else [])
