@@ -9,7 +9,7 @@
  *
  * and n by FAULT_AT; 0 only counts, and those of every kind at once. With FAULT_LASTS every one after it fails as well, as on a
  * disk that stays full. FAULT_REPORT is a file of 4096 bytes that is told how many there were and which was hit; FAULT_LIST, if
- * it is set, one that gets the name of each. With FAULT_ONLY=NAME no other calls count. Counted is what happens in main():
+ * it is set, one that gets the name of each. With VMUNDO_FAULT_ONLY=NAME no other calls count. Counted is what happens in main():
  * what libraries do before and after it is not the program's.
  *
  * The C library's calls of itself (fopen's open, the write of a printf) do not pass here; fopen and posix_spawn do.
@@ -84,7 +84,7 @@ static void configure(void)
     at = n ? strtoull(n, NULL, 10) : 0;
     lasts = getenv("FAULT_LASTS") != NULL;
     traced = getenv("FAULT_TRACE") != NULL;
-    only = getenv("FAULT_ONLY");
+    only = getenv("VMUNDO_FAULT_ONLY");
     int fd = path ? (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC) : -1;
     void *shared = fd < 0 ? MAP_FAILED
                           : (void *)syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
