@@ -234,7 +234,7 @@ static int fill_running(int dirfd, struct hyper_status *s, struct vmundo_error *
     s->power = HYPER_RUNNING;
     if (!s->unwatched && monitor_record_read(dirfd, &record, NULL) == 0 && record.paused) {
         s->power = HYPER_PAUSED;
-        s->no_room = record.no_room;
+        s->no_room = record.no_room || record.crowded;
     }
     if (rundir_get(dirfd, RUNDIR_QEMU_PID, &o, NULL) < 0)
         return 0; /* it has only just been spawned */

@@ -8,7 +8,7 @@
 #include <limits.h>
 
 #define MAX_FILE ((size_t)1 << 20)
-#define RECORD_SIZE 128
+#define RECORD_SIZE 160
 
 int rundir_lock(int dirfd, const char *name)
 {
@@ -70,6 +70,7 @@ int monitor_record_write(int fd, const struct monitor_record *r, struct vmundo_e
     if (!o || json_object_set_new(o, "paused", json_boolean(r->paused)) < 0 ||
         json_object_set_new(o, "held", json_boolean(r->held)) < 0 ||
         json_object_set_new(o, "no_room", json_boolean(r->no_room)) < 0 ||
+        json_object_set_new(o, "crowded", json_boolean(r->crowded)) < 0 ||
         json_object_set_new(o, "frozen", json_boolean(r->frozen)) < 0)
         return error_nomem(err);
     AUTO_FREE char *text = json_text(o, err);
@@ -89,6 +90,7 @@ int monitor_record_read(int dirfd, struct monitor_record *ret, struct vmundo_err
     if (rundir_get(dirfd, RUNDIR_MONITOR_LOCK, &o, err) < 0 || rundir_process_parse(o, &process, err) < 0)
         return -1;
     *ret = (struct monitor_record){process, json_opt_bool(o, "paused", false), json_opt_bool(o, "held", false),
-                                   json_opt_bool(o, "no_room", false), json_opt_bool(o, "frozen", false)};
+                                   json_opt_bool(o, "no_room", false), json_opt_bool(o, "crowded", false),
+                                   json_opt_bool(o, "frozen", false)};
     return 0;
 }

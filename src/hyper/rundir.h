@@ -80,6 +80,7 @@ struct monitor_record {
     bool paused; /* the guest */
     bool held;   /* paused by the monitor, which owes it a "cont" */
     bool no_room; /* paused by QEMU, which could not write for want of room: the monitor lets it try again */
+    bool crowded; /* paused by the monitor until there is more room where its RAM is */
     bool frozen; /* its file systems may be frozen by the monitor, which owes them a thaw */
 };
 int monitor_record_write(int fd, const struct monitor_record *r, struct vmundo_error *err);

@@ -41,6 +41,12 @@ void control_continue(struct monitor *m)
     m->cont_due = 0;
     if (!m->record.held)
         return;
+    if (room_is_scarce(m)) { /* room_tick() lets it run */
+        m->record.held = false;
+        m->record.crowded = true;
+        record_write(m);
+        return;
+    }
     m->continuing = true;
     int r = qmp_cont(&m->qmp, &e);
     m->continuing = false;

@@ -64,7 +64,7 @@ void guest_try_again(struct monitor *m, uint64_t now)
     if (!m->room_due || now < m->room_due)
         return;
     m->room_due = now + TRY_AGAIN_MS;
-    if (m->qmp.fd < 0 || m->record.held) /* who holds it lets it run */
+    if (m->qmp.fd < 0 || m->record.held || room_is_scarce(m)) /* who holds it lets it run */
         return;
     if (qmp_status(&m->qmp, &status, &e) < 0 || (str_eq(status, "io-error") && qmp_do(&m->qmp, "cont", &e) < 0)) {
         log_say("%s", e.msg);
@@ -85,6 +85,10 @@ void guest_event(void *data, const char *event, const json_t *arguments)
         if (resume && m->reserve_for) {
             m->reserve_for = NULL;
             m->announce = true;
+        }
+        if (resume) {
+            m->record.crowded = false;
+            m->room.due = 0;
         }
         if (resume && m->record.held && !m->continuing) { /* somebody else has let it run */
             m->record.held = false;

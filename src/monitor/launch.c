@@ -120,6 +120,7 @@ static int spawn(struct monitor *m, struct vmundo_error *err)
     o.n_fds = h.n;
     pid_t pid;
     want_small_pages(m);
+    room_open(m, getpid(), MONITOR_FD_RAM);
     if (process_spawn(argv, &o, &pid, err) < 0)
         return -1;
     m->is_child = true;
@@ -250,6 +251,7 @@ int launch_attach(struct monitor *m, struct vmundo_error *err)
         return error_set(err, VMUNDO_CONFLICT, "its start from a saved state was cut off: destroy it and start it again");
     m->reserve_for = NULL; /* whether it has run by now nobody knows */
     catch_up(m, status);
+    room_open(m, m->qemu.pid, QEMU_FD_RAM);
     control_continue(m); /* if the last monitor was killed while it held the guest */
     if (m->record.frozen)
         m->thaw_due = sys_monotonic_ms();

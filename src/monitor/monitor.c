@@ -64,7 +64,8 @@ static int take_over_record(struct monitor *m, struct vmundo_error *err)
 {
     struct monitor_record before = {0};
     if (monitor_record_read(m->dir, &before, NULL) == 0)
-        m->record.held = before.held, m->record.frozen = before.frozen, m->record.no_room = before.no_room;
+        m->record.held = before.held, m->record.frozen = before.frozen, m->record.no_room = before.no_room,
+        m->record.crowded = before.crowded;
     m->room_due = m->record.no_room;
     if (sys_process_self(&m->record.process) < 0)
         return error_errno(err, errno, "cannot find our own process");
@@ -108,6 +109,8 @@ static int next_timeout(const struct monitor *m, uint64_t now)
         due = m->room_due;
     if (m->reserve_for && m->reserve_due < due)
         due = m->reserve_due;
+    if (room_due(m) < due)
+        due = room_due(m);
     if (agent_due(m) < due)
         due = agent_due(m);
     return due > now ? (int)(due - now) : 0;
@@ -124,6 +127,7 @@ static void do_what_is_due(struct monitor *m)
         guest_announce(m);
     control_tick(m, now);
     guest_check_reserve(m, now);
+    room_tick(m, now);
     guest_try_again(m, now);
     agent_tick(m, now);
     guest_decide(m);
@@ -185,7 +189,7 @@ static void give_up_rights(const struct monitor *m)
 
 int main(int argc, char **argv)
 {
-    static struct monitor m = {.pidfd = -1, .qmp = QMP_INIT, .listener = -1, .agent = {.fd = -1}};
+    static struct monitor m = {.pidfd = -1, .qmp = QMP_INIT, .listener = -1, .agent = {.fd = -1}, .room = {.fd = -1}};
     struct vmundo_error e = {0};
     bool attach = argc == 3 && str_eq(argv[1], "attach");
     if (argc != 3 || (!attach && !str_eq(argv[1], "start")) || fcntl(MONITOR_FD_LOCK, F_GETFD) < 0) {

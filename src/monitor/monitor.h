@@ -6,6 +6,7 @@
  *     guest.c     QEMU's events, what the configuration wants done about them, how it all ended
  *     control.c   other commands' requests: hold the guest still for a moment
  *     agent.c     the agent in the guest: freezing its file systems, and letting them go
+ *     room.c      pauses the guest before the file system of its RAM is full
  *     log.c       keeps logs from filling the disk
  *     monitor.c   main, and the loop that waits for all of these
  *
@@ -66,6 +67,15 @@ struct agent {
     size_t len;
 };
 
+/* Free space where the guest's RAM file is. */
+struct room {
+    int fd;              /* of the file; -1: the RAM is no file, or a private mapping */
+    bool known;          /* what is left */
+    uint64_t left, due;  /* bytes; when to look again */
+    double rate;         /* bytes per millisecond that go */
+    uint64_t rated, rated_left;
+};
+
 struct monitor {
     json_t *spec;
     const char *program; /* QEMU's name without the directory, in spec */
@@ -94,6 +104,7 @@ struct monitor {
     uint64_t reserve_due;    /* when to look at it again */
     uint64_t logs_due;
 
+    struct room room;
     struct agent agent;
     struct client *freezer; /* NULL: nobody keeps the guest's file systems frozen */
     json_int_t frozen_n;    /* how many there are */
@@ -147,6 +158,14 @@ uint64_t agent_due(const struct monitor *m);
 
 /* QEMU has stopped the guest since there was no room for what it wrote: let it try again, now and then. */
 void guest_try_again(struct monitor *m, uint64_t now);
+/* Watch the room where the RAM file is, which that process has open as fd. */
+void room_open(struct monitor *m, pid_t pid, int fd);
+/* Pause the guest when it is time, and let it go on. */
+void room_tick(struct monitor *m, uint64_t now);
+/* When room_tick() is to be called, UINT64_MAX: not at all. */
+uint64_t room_due(const struct monitor *m);
+/* Is there too little for a guest to run? */
+bool room_is_scarce(const struct monitor *m);
 /* A reserve whose domain is off ends. */
 void guest_check_reserve(struct monitor *m, uint64_t now);
 /* Tell the network where the guest is now. */

@@ -13,15 +13,15 @@
 #include <sys/types.h>
 
 /* One attribute of a device ("size", "dm/name", "loop/backing_file") without its final newline, the caller's; NULL when
- * the device or the attribute is not there. */
-char *block_attr(dev_t dev, const char *attr);
+ * the device or the attribute is not there, or not ours to read. It is an error when that cannot be told. */
+int block_attr(dev_t dev, const char *attr, char **ret, struct vmundo_error *err);
 uint64_t block_attr_u64(dev_t dev, const char *attr, uint64_t missing);
 
 /* In bytes; 0: no such device, no medium, a loop device without a file. */
 uint64_t block_size(dev_t dev);
 
 /* As block_attr, of the whole disk when the device is a partition: only the disk has some attributes. */
-char *block_disk_attr(dev_t dev, const char *attr);
+int block_disk_attr(dev_t dev, const char *attr, char **ret, struct vmundo_error *err);
 
 /* The device-mapper identity, all three NULL if it is none of device-mapper's. The strings are the caller's. */
 int block_dm(dev_t dev, char **ret_name, char **ret_uuid, char **ret_path, struct vmundo_error *err);
@@ -37,9 +37,8 @@ struct block_loop {
     dev_t file_rdev; /* when it is a block device itself */
 };
 
-/* Is it a whole loop device with a file? false: it is not (*ret untouched). Opens node read-only to identify the file.
- */
-bool block_is_loop(dev_t dev, const char *node, struct block_loop *ret);
+/* Is it a whole loop device with a file? If not, ret->file is NULL. Opens node read-only to identify the file. */
+int block_loop(dev_t dev, const char *node, struct block_loop *ret, struct vmundo_error *err);
 void block_loop_clear(struct block_loop *l);
 
 #endif

@@ -93,9 +93,10 @@ static int take_counters(int fd, char **ret, uint64_t *ret_size, struct vmundo_e
     if (sys_read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &boot, NULL, err) < 0)
         return -1;
     boot[strcspn(boot, "\n")] = '\0';
-    AUTO_FREE char *seq = block_disk_attr(st.st_rdev, "diskseq");
-    AUTO_FREE char *counts = block_disk_attr(st.st_rdev, "queue/iostats");
-    AUTO_FREE char *stat = block_attr(st.st_rdev, "stat");
+    AUTO_FREE char *seq = NULL, *counts = NULL, *stat = NULL;
+    if (block_disk_attr(st.st_rdev, "diskseq", &seq, err) < 0 || block_disk_attr(st.st_rdev, "queue/iostats", &counts, err) < 0 ||
+        block_attr(st.st_rdev, "stat", &stat, err) < 0)
+        return -1;
     uint64_t written = 0; /* its seventh field, Documentation/block/stat.rst */
     bool reliable =
         seq && str_eq(counts, "1") && stat && sscanf(stat, "%*u %*u %*u %*u %*u %*u %" SCNu64, &written) == 1;

@@ -48,7 +48,10 @@ static int read_backing(int fd, uint64_t offset, uint64_t size, struct image_hea
     AUTO_FREE char *name = calloc(1, size + 1);
     if (!name)
         return error_nomem(err);
-    if (TEMP_FAILURE_RETRY(pread(fd, name, size, (off_t)offset)) != (ssize_t)size)
+    ssize_t n = TEMP_FAILURE_RETRY(pread(fd, name, size, (off_t)offset));
+    if (n < 0) /* with its errnum: who asks what rests on a file must not hear that this one rests on none */
+        return error_errno(err, errno, "cannot read the name of its backing file");
+    if (n != (ssize_t)size)
         return error_set(err, VMUNDO_FAILED, "the name of its backing file is damaged");
     h->has_backing = true;
     h->backing = TAKE(name);
@@ -82,8 +85,10 @@ static int read_vhd(int fd, uint64_t size, struct image_header *h, struct vmundo
 {
     enum { DIFFERENCING = 4 };
     unsigned char p[HEADER_SIZE];
-    if (size < sizeof(p) || TEMP_FAILURE_RETRY(pread(fd, p, sizeof(p), (off_t)(size - sizeof(p)))) != sizeof(p) ||
-        memcmp(p, "conectix", 8) != 0)
+    ssize_t n = size < sizeof(p) ? 0 : TEMP_FAILURE_RETRY(pread(fd, p, sizeof(p), (off_t)(size - sizeof(p))));
+    if (n < 0)
+        return error_errno(err, errno, "cannot read it");
+    if (n != sizeof(p) || memcmp(p, "conectix", 8) != 0)
         return error_set(err, VMUNDO_FAILED, "it is not a vhd image");
     h->virtual_size = be(p + 48, 8);
     h->has_backing = be(p + 60, 4) == DIFFERENCING;

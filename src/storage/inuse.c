@@ -190,7 +190,9 @@ static bool shows(const struct search *q, const struct block_loop *l)
 static int note_loop(struct search *q, const char *node, dev_t dev, struct vmundo_error *err)
 {
     CLEANUP(block_loop_clear) struct block_loop l = {0};
-    if (!block_is_loop(dev, node, &l) || !shows(q, &l))
+    if (block_loop(dev, node, &l, err) < 0)
+        return -1;
+    if (!l.file || !shows(q, &l))
         return 0;
     bool idle = false;
     if (q->writers_only && l.readonly)
@@ -212,8 +214,12 @@ static int search_loops(struct search *q, struct vmundo_error *err)
         char node[NAME_MAX + 8];
         struct stat st;
         snprintf(node, sizeof(node), "/dev/%s", e->d_name);
-        if (str_has_prefix(e->d_name, "loop") && stat(node, &st) == 0 && S_ISBLK(st.st_mode) &&
-            note_loop(q, node, st.st_rdev, err) < 0)
+        if (!str_has_prefix(e->d_name, "loop"))
+            continue;
+        bool there = stat(node, &st) == 0;
+        if (!there && errno != ENOENT)
+            return error_errno(err, errno, "cannot look at %s", node);
+        if (there && S_ISBLK(st.st_mode) && note_loop(q, node, st.st_rdev, err) < 0)
             return -1;
     }
     return r;
@@ -234,8 +240,9 @@ static int search_swaps(struct search *q, struct vmundo_error *err)
     CLEANUP(cleanup_table) struct libmnt_table *t = mnt_new_table();
     CLEANUP(cleanup_iter) struct libmnt_iter *i = mnt_new_iter(MNT_ITER_FORWARD);
     struct libmnt_fs *fs;
-    if (!t || !i || mnt_table_parse_swaps(t, NULL) < 0)
-        return 0;
+    int r = t && i ? mnt_table_parse_swaps(t, NULL) : -ENOMEM;
+    if (r < 0)
+        return r == -ENOENT ? 0 : error_errno(err, -r, "cannot read /proc/swaps");
     while (mnt_table_next_fs(t, i, &fs) == 0) {
         struct stat st;
         const char *source = mnt_fs_get_source(fs);
@@ -282,8 +289,9 @@ static int search_holders(struct search *q, dev_t dev, struct vmundo_error *err)
         if (e->d_name[0] == '.')
             continue;
         snprintf(attr, sizeof(attr), "holders/%s/dm/name", e->d_name);
-        AUTO_FREE char *name = block_attr(dev, attr);
-        if (note(q, COUNTS, err, name ? "/dev/mapper/" : "/dev/", name ? name : e->d_name) < 0)
+        AUTO_FREE char *name = NULL;
+        if (block_attr(dev, attr, &name, err) < 0 ||
+            note(q, COUNTS, err, name ? "/dev/mapper/" : "/dev/", name ? name : e->d_name) < 0)
             return -1;
     }
     return r;
@@ -302,9 +310,12 @@ static int search_partitions(struct search *q, dev_t dev, struct vmundo_error *e
         char attr[NAME_MAX + 32];
         unsigned maj, min;
         snprintf(attr, sizeof(attr), "%s/partition", e->d_name);
-        AUTO_FREE char *partition = e->d_name[0] == '.' ? NULL : block_attr(dev, attr);
+        AUTO_FREE char *partition = NULL, *number = NULL;
+        if (e->d_name[0] != '.' && block_attr(dev, attr, &partition, err) < 0)
+            return -1;
         snprintf(attr, sizeof(attr), "%s/dev", e->d_name);
-        AUTO_FREE char *number = partition ? block_attr(dev, attr) : NULL;
+        if (partition && block_attr(dev, attr, &number, err) < 0)
+            return -1;
         if (number && sscanf(number, "%u:%u", &maj, &min) == 2 &&
             (search_mounts(q, makedev(maj, min), err) < 0 || search_holders(q, makedev(maj, min), err) < 0))
             return -1;

@@ -51,8 +51,8 @@ static bool is_over(const char *path, const struct stat *file, int *ret_fd)
     struct stat st;
     CLEANUP(block_loop_clear) struct block_loop l = {0};
     AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISBLK(st.st_mode) || !block_is_loop(st.st_rdev, path, &l) || !l.identified ||
-        l.file_dev != file->st_dev || l.file_ino != file->st_ino || l.offset || l.limit)
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISBLK(st.st_mode) || block_loop(st.st_rdev, path, &l, NULL) < 0 ||
+        !l.identified || l.file_dev != file->st_dev || l.file_ino != file->st_ino || l.offset || l.limit)
         return false;
     if (ret_fd)
         *ret_fd = TAKE_FD(fd);

@@ -187,7 +187,9 @@ static int look_at_device(struct stack *s, int path_fd, const struct stat *st, s
 static int follow_loop(const char *node, const struct stat *st, char **ret_file, struct vmundo_error *err)
 {
     CLEANUP(block_loop_clear) struct block_loop l = {0};
-    if (!block_is_loop(st->st_rdev, node, &l) || l.offset > 0)
+    if (block_loop(st->st_rdev, node, &l, err) < 0)
+        return -1;
+    if (!l.file || l.offset > 0)
         return 0;
     struct stat file;
     if (stat(l.file, &file) < 0)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# A real guest fills the file system that its branch is on. It stands still and says so, or is told by its disk; nothing of
-# what it had flushed is lost; `rollback --forget` and `drop` make room on a file system without a byte left, and then
+# A real guest fills the file system that its branch is on, and its RAM, too. It stands still and says so; nothing of what
+# it had flushed is lost; `rollback --forget` and `drop` make room on a file system without a byte left, and then
 # the guest goes on as if nothing had been.
 . "$(dirname "$0")/../integration/functions.sh"
 requires_guest
@@ -85,17 +85,42 @@ vmundo drop vm
 unchanged
 no_traces "drop on a full file system"
 
-step "with the RAM in the file system: QEMU is killed when there is no room for it; what was flushed is there"
+step "with the RAM in the file system: it stands still before the end; nothing is killed; it goes on when there is room"
 rm -f "$fs/full" "$fs/full2"
 wait_until 20 has_room
 vmundo run "$work/vm.cfg"
-guest_say vm 'echo flushed >state; sync'
+guest_say vm 'echo flushed >state; sync; echo here >/memory'
+qemu=$(field vm pid)
 fill_up
-vmundo status vm
+state_is vm paused || fail "it is $(field vm state)"
+[[ $(field vm detail) == *"no room for what it writes"* ]] || fail "status says: $(field vm detail)"
+kill -9 "$(monitor_pid)"
+wait_until 20 monitor_is_gone
+expect_exit 0 "start a new monitor" vmundo recover
+sleep 2
+state_is vm paused || fail "it is $(field vm state) after its monitor was killed"
 make_room
-wait_until 60 settled
-[ "$(field vm state)" = running ] || vmundo start vm
+wait_state vm running
+wait_until 60 eval '[ "$(field vm detail)" = None ]'
+[ "$(field vm pid)" = "$qemu" ] || fail "it is another QEMU"
 guest_has vm state flushed
+guest_has vm /memory here
+guest_say vm 'ls -l big; rm -f big; sync'
+
+step "only a little is left, and stays so: it runs; it writes to memory that a checkpoint shares: it stands still"
+sync -f "$fs"
+fallocate -l $(($(room) - 44 * 1024))K "$fs/full"
+vmundo checkpoint vm with-ram --ram
+wait_state vm running
+sleep 3
+state_is vm running || fail "with $(room) KiB free it is $(field vm state)"
+guest_tell vm 'mkdir -p /ram; mount -t tmpfs tmpfs /ram; dd if=/dev/urandom of=/ram/big bs=64k count=600; md5sum /ram/big >/ram/sum; echo end' || true
+wait_state vm paused
+[ "$(room)" -gt 1024 ] || fail "only $(room) KiB are left"
+make_room
+wait_state vm running
+guest_say vm 'md5sum -c /ram/sum'
+[ "$(field vm pid)" = "$qemu" ] || fail "it is another QEMU"
 vmundo drop vm
 unchanged
 no_traces "drop"

@@ -7,9 +7,10 @@
  *     EIO, ENOSPC, EMFILE, ENOMEM, EINTR   the n-th of the calls that can fail so does, once, and does nothing
  *     malloc  the n-th allocation, of the program's or of a library's, gives NULL
  *
- * and n by FAULT_AT; 0 only counts. With FAULT_LASTS every one after it fails as well, as on a disk that stays full.
- * FAULT_REPORT is a file of 4096 bytes that is told how many there were and which was hit; FAULT_LIST, if it is set, one that
- * gets the name of each. Counted is what happens in main(): what libraries do before and after it is not the program's.
+ * and n by FAULT_AT; 0 only counts, and those of every kind at once. With FAULT_LASTS every one after it fails as well, as on a
+ * disk that stays full. FAULT_REPORT is a file of 4096 bytes that is told how many there were and which was hit; FAULT_LIST, if
+ * it is set, one that gets the name of each. With VMUNDO_FAULT_ONLY=NAME no other calls count. Counted is what happens in main():
+ * what libraries do before and after it is not the program's.
  *
  * The C library's calls of itself (fopen's open, the write of a printf) do not pass here; fopen and posix_spawn do.
  */
@@ -58,6 +59,7 @@ struct report {
     _Atomic uint64_t count, hit;
     char name[64];
     char trace[3800];
+    _Atomic uint64_t each[sizeof(faults) / sizeof(*faults)]; /* counted for FAULT_AT=0, in the order of faults[] */
 };
 
 static struct report nowhere, *report = &nowhere;
@@ -65,6 +67,7 @@ static enum fault fault;
 static int errnum, list_fd = -1;
 static uint64_t at;
 static bool lasts, traced;
+static const char *only;
 static _Atomic bool counting;
 static __thread bool inside __attribute__((tls_model("initial-exec")));
 
@@ -81,6 +84,7 @@ static void configure(void)
     at = n ? strtoull(n, NULL, 10) : 0;
     lasts = getenv("FAULT_LASTS") != NULL;
     traced = getenv("FAULT_TRACE") != NULL;
+    only = getenv("VMUNDO_FAULT_ONLY");
     int fd = path ? (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC) : -1;
     void *shared = fd < 0 ? MAP_FAILED
                           : (void *)syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -123,10 +127,20 @@ static void hit(const char *name)
         write_trace();
 }
 
+static void count_each(unsigned can)
+{
+    for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++)
+        report->each[i] += (can & faults[i].fault) != 0;
+}
+
 /* Shall this call, of which these faults can be, fail? Does not return if the program is to die. */
 static bool fails(const char *name, unsigned can)
 {
-    if (!counting || inside || !(can & fault))
+    if (!counting || inside || (only && strcmp(only, name)))
+        return false;
+    if (!at)
+        count_each(can);
+    if (!(can & fault))
         return false;
     inside = true;
     uint64_t n = ++report->count;

@@ -75,8 +75,11 @@ def state(top):
 
 
 def locks(top):
+    """But those of the guard, which comes and goes as it likes: its own, and those on the database while it reads there."""
     inodes = set()
     for path in files(top):
+        if path.endswith("/guard.lock"):
+            continue
         try:
             found = os.lstat(path)
         except OSError:
@@ -84,7 +87,7 @@ def locks(top):
         inodes.add(f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}")
     for line in read("/proc/locks").splitlines():
         fields = line.split()
-        if "->" not in fields and fields[5] in inodes:
+        if "->" not in fields and fields[5] in inodes and "vmundo-guard" not in read(f"/proc/{fields[4]}/cmdline"):
             yield f"lock {fields[1]} {fields[3]}"
 
 

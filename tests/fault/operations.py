@@ -17,9 +17,11 @@ class Operation:
     reserve = False       # an instance is kept in reserve
     timed = False         # on a running QEMU's disks and RAM, which cannot be changed from outside
 
+    ready = False         # its state is there, and untouched
+
     def __init__(self, world):
         self.w = world
-        self.qemu = world.hypervisor != "null"
+        self.qemu = world.hypervisor == "qemu"
         self.ram = ["--ram"] if self.qemu else []
 
     def run_domain(self, *options):
@@ -254,7 +256,7 @@ class Recover(Operation):
         rollback = ["rollback", "vm"]
         if Recover.points is None:
             self.w.fault("kill", 0, rollback)
-            Recover.points = self.w.count()
+            Recover.points = self.w.count("kill")
             self.tear_down()
             self.w.restore_origins()
             self.run_domain()

@@ -5,6 +5,7 @@
  *
  *     $VMUNDO_FAULT_SPAWN   a directory: `count` (one byte for each program started), `at` (the number, 0: none), `how`,
  *                           and `real/NAME`, links to the programs
+ *     $VMUNDO_FAULT_ONLY    if it is set, no program of another name counts
  *     how                   killed: by SIGKILL, before it does anything; late: by SIGKILL, when it has done everything;
  *                           fails: ends with 1, and does nothing; hangs: does nothing, and does not end
  */
@@ -62,9 +63,12 @@ static int be(const char *dir, const char *name, char **argv)
 int main(int argc, char **argv)
 {
     const char *dir = getenv("VMUNDO_FAULT_SPAWN"), *name = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
+    const char *only = getenv("VMUNDO_FAULT_ONLY");
     char at[32], how[32];
     if (!dir || argc < 1)
         return 127;
+    if (only && strcmp(only, name) != 0)
+        return be(dir, name, argv);
     long n = count_us(dir, name);
     if (read_text(dir, "at", at, sizeof(at)) < 0 || read_text(dir, "how", how, sizeof(how)) < 0 || n != atol(at))
         return be(dir, name, argv);

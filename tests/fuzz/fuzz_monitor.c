@@ -51,7 +51,7 @@ static void begin(struct monitor *m, int other[3])
         fds[i] = pair[0];
         other[i] = pair[1];
     }
-    *m = (struct monitor){.pidfd = -1, .listener = -1, .dir = open("/proc/self/fdinfo", O_PATH | O_CLOEXEC)};
+    *m = (struct monitor){.pidfd = -1, .listener = -1, .room = {.fd = -1}, .dir = open("/proc/self/fdinfo", O_PATH | O_CLOEXEC)};
     for (size_t i = 0; i < MAX_CLIENTS; i++)
         m->clients[i].fd = -1;
     m->qmp = (struct qmp)QMP_INIT;

@@ -151,6 +151,14 @@ differs() {
     for f in "$3" "$4"; do if [ -b "$f" ]; then blockdev --flushbufs "$f"; fi; done
     vmundo diff --json "$1" "${@:6}" | python3 /rig/scenarios/diff-covers "$2" "$3" "$4" 4096 "$5" || fail "vmundo diff $1 ${*:6}"
 }
+# faults STORAGE HYPERVISOR GROUP ARGUMENT...: tests/fault/fault, in a world on this volume group
+faults() {
+    mkdir -p "$W/fault"
+    pgrep -x dmeventd >/dev/null || dmeventd || true # or lvm starts it, some time, and it looks like something left
+    env -u VMUNDO_TEST_LONG -u VMUNDO_STATE_DIR VMUNDO=/usr/local/bin/vmundo VMUNDO_FAULT_LIBEXEC=/usr/local/libexec/vmundo \
+        VMUNDO_BUILD=/usr/local/lib/vmundo-test/build VMUNDO_FAULT_WORK="$W/fault" VMUNDO_FAULT_VG="$3" \
+        VMUNDO_FAULT_KERNEL="$W/idle" python3 /usr/local/lib/vmundo-test/fault/fault -s "$1" -H "$2" "${@:4}"
+}
 # count COMMAND PATTERN: lines of its output that match
 count() { $1 | grep -c -- "$2" || true; }
 # no_traces VG...: of branches in these groups, nothing is left: volumes, devices, mounts, mount points

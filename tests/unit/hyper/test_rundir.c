@@ -67,16 +67,21 @@ static void test_record(void **state)
     struct vmundo_error err = {0};
     struct monitor_record r = {.process = {.pid = 4194304, .start = UINT64_C(0x7fffffffffffffff)},
                                .held = true,
+                               .crowded = true,
                                .frozen = true},
-                          got;
+                          got, least = {.process = r.process};
     AUTO_CLOSE int lock = rundir_lock(t->fd, RUNDIR_MONITOR_LOCK);
     assert_int_equal(monitor_record_read(t->fd, &got, &err), -1); /* empty: not written yet */
     assert_int_equal(monitor_record_write(lock, &r, &err), 0);
     assert_int_equal(monitor_record_read(t->fd, &got, &err), 0);
     assert_int_equal(got.process.pid, 4194304);
     assert_true(got.process.start == r.process.start);
-    assert_true(got.held && got.frozen);
-    assert_false(got.paused);
+    assert_true(got.held && got.frozen && got.crowded);
+    assert_false(got.paused || got.no_room);
+    assert_int_equal(monitor_record_write(lock, &least, &err), 0); /* "false" is the longest */
+    assert_int_equal(monitor_record_read(t->fd, &got, &err), 0);
+    assert_true(got.process.start == r.process.start);
+    assert_false(got.held || got.frozen || got.crowded);
     /* A shorter one leaves nothing of the longer one behind. */
     r = (struct monitor_record){.process = {.pid = 1, .start = 2}, .paused = true};
     assert_int_equal(monitor_record_write(lock, &r, &err), 0);

@@ -2,7 +2,11 @@
 /* Targets of every kind, on real files. What takes loop devices and mounts is in tests/integration/storage. */
 #include "common.h"
 
+#include "storage/block.h"
+
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 
 static void refuses(const struct tmpdir *t, const char *name, const char *part)
@@ -137,6 +141,32 @@ static void test_names_of_devices(void **state)
     assert_string_equal(stack_name(&s), dm);
 }
 
+/* What could not be looked for is not missing: a disk would lose its driver, or who has it in use. */
+static void test_no_descriptors(void **state)
+{
+    (void)state;
+    struct vmundo_error err = {0};
+    struct block_loop loop;
+    struct rlimit old, none;
+    char *value = NULL, *name = NULL, *uuid = NULL, *path = NULL;
+    const dev_t nowhere = makedev(4095, 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int attr = block_attr(nowhere, "dm/name", &value, &err), disk = block_disk_attr(nowhere, "diskseq", &value, NULL),
+        dm = block_dm(nowhere, &name, &uuid, &path, NULL), of_loop = block_loop(nowhere, "/dev/null", &loop, NULL);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_int_equal(attr, -1);
+    assert_int_equal(err.errnum, EMFILE);
+    assert_true(disk < 0 && dm < 0 && of_loop < 0);
+    assert_int_equal(block_attr(nowhere, "dm/name", &value, &err), 0);
+    assert_null(value);
+    assert_int_equal(block_dm(nowhere, &name, &uuid, &path, &err), 0);
+    assert_null(name);
+    assert_int_equal(block_loop(nowhere, "/dev/null", &loop, &err), 0);
+    assert_null(loop.file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +177,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_odd_names, tmpdir_setup, tmpdir_teardown),
         cmocka_unit_test(test_rbd),
         cmocka_unit_test(test_names_of_devices),
+        cmocka_unit_test(test_no_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
