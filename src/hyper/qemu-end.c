@@ -6,8 +6,6 @@
 #include "hyper/qemu.h"
 #include "hyper/rundir.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -17,50 +15,6 @@
 
 /* ---- which process ---------------------------------------------------------------------------------------------- */
 
-static void cleanup_closedir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
-/* Does the process have this file open, and hold the lock? proc(5) on fdinfo. Others only look at the lock. */
-static bool holds_lock(const char *pid, const struct stat *file)
-{
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
-    CLEANUP(cleanup_closedir) DIR *d = opendir(path);
-    for (const struct dirent *e; d && (e = readdir(d));) {
-        struct stat st;
-        if (!isdigit((unsigned char)e->d_name[0]) || fstatat(dirfd(d), e->d_name, &st, 0) < 0 ||
-            st.st_dev != file->st_dev || st.st_ino != file->st_ino)
-            continue;
-        AUTO_FREE char *info = NULL;
-        snprintf(path, sizeof(path), "/proc/%.20s/fdinfo/%.20s", pid, e->d_name);
-        if (sys_read_file(AT_FDCWD, path, 65536, &info, NULL, NULL) == 0 && strstr(info, "OFDLCK"))
-            return true;
-    }
-    return false;
-}
-
-/* The process that holds a lock, when no file says which it is. */
-static int search_holder(int dirfd, const char *lock)
-{
-    struct stat file;
-    if (fstatat(dirfd, lock, &file, 0) < 0) {
-        errno = ESRCH;
-        return -1;
-    }
-    CLEANUP(cleanup_closedir) DIR *proc = opendir("/proc");
-    for (const struct dirent *e; proc && (e = readdir(proc));) {
-        struct sys_process p;
-        pid_t pid = isdigit((unsigned char)e->d_name[0]) ? (pid_t)atoi(e->d_name) : 0;
-        if (pid > 0 && holds_lock(e->d_name, &file) && sys_process_of(pid, &p) == 0)
-            return sys_process_open(&p);
-    }
-    errno = ESRCH;
-    return -1;
-}
-
 int qemu_pidfd(int dirfd)
 {
     AUTO_JSON json_t *o = NULL;
@@ -68,7 +22,7 @@ int qemu_pidfd(int dirfd)
     int fd = -1;
     if (rundir_get(dirfd, RUNDIR_QEMU_PID, &o, NULL) == 0 && rundir_process_parse(o, &p, NULL) == 0)
         fd = sys_process_open(&p);
-    return fd >= 0 ? fd : search_holder(dirfd, RUNDIR_QEMU_LOCK);
+    return fd >= 0 ? fd : rundir_lock_holder(dirfd, RUNDIR_QEMU_LOCK);
 }
 
 /* ---- ending them ------------------------------------------------------------------------------------------------ */
@@ -98,7 +52,7 @@ static int end_monitor(int dirfd, int *ret_lock, struct vmundo_error *err)
         struct monitor_record record;
         AUTO_CLOSE int pidfd = monitor_record_read(dirfd, &record, NULL) == 0 ? sys_process_open(&record.process) : -1;
         if (pidfd < 0 && sys_monotonic_ms() > begun + NAMELESS_MS)
-            pidfd = search_holder(dirfd, RUNDIR_MONITOR_LOCK);
+            pidfd = rundir_lock_holder(dirfd, RUNDIR_MONITOR_LOCK);
         if (pidfd >= 0 && kill_and_wait(pidfd, "vmundo-monitor", err) < 0)
             return -1;
         if (sys_monotonic_ms() > deadline)

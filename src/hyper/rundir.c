@@ -4,6 +4,8 @@
 
 #include "util/str.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 
@@ -93,4 +95,49 @@ int monitor_record_read(int dirfd, struct monitor_record *ret, struct vmundo_err
                                    json_opt_bool(o, "no_room", false), json_opt_bool(o, "crowded", false),
                                    json_opt_bool(o, "frozen", false)};
     return 0;
+}
+
+/* ---- who holds a lock -------------------------------------------------------------------------------------------- */
+
+static void cleanup_closedir(DIR **d)
+{
+    if (*d)
+        closedir(*d);
+}
+
+/* Does the process have this file open, and hold the lock? proc(5) on fdinfo. Others only look at the lock. */
+static bool holds_lock(const char *pid, const struct stat *file)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
+    CLEANUP(cleanup_closedir) DIR *d = opendir(path);
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        struct stat st;
+        if (!isdigit((unsigned char)e->d_name[0]) || fstatat(dirfd(d), e->d_name, &st, 0) < 0 ||
+            st.st_dev != file->st_dev || st.st_ino != file->st_ino)
+            continue;
+        AUTO_FREE char *info = NULL;
+        snprintf(path, sizeof(path), "/proc/%.20s/fdinfo/%.20s", pid, e->d_name);
+        if (sys_read_file(AT_FDCWD, path, 65536, &info, NULL, NULL) == 0 && strstr(info, "OFDLCK"))
+            return true;
+    }
+    return false;
+}
+
+int rundir_lock_holder(int dirfd, const char *lock)
+{
+    struct stat file;
+    if (fstatat(dirfd, lock, &file, 0) < 0) {
+        errno = ESRCH;
+        return -1;
+    }
+    CLEANUP(cleanup_closedir) DIR *proc = opendir("/proc");
+    for (const struct dirent *e; proc && (e = readdir(proc));) {
+        struct sys_process p;
+        pid_t pid = isdigit((unsigned char)e->d_name[0]) ? (pid_t)atoi(e->d_name) : 0;
+        if (pid > 0 && holds_lock(e->d_name, &file) && sys_process_of(pid, &p) == 0)
+            return sys_process_open(&p);
+    }
+    errno = ESRCH;
+    return -1;
 }

@@ -15,7 +15,8 @@
 #include <poll.h>
 #include <signal.h>
 
-#define SETTLE_TIMEOUT_MS 120000u /* xl is just making the domain: libxl's own limits are shorter */
+#define SETTLE_TIMEOUT_MS 60000u /* xl is just making the domain */
+#define KILLED_TIMEOUT_MS 10000u
 #define RELEASE_TIMEOUT_MS 20000u
 #define BACKENDS "/sys/devices/xen-backend"
 
@@ -61,6 +62,20 @@ static int await_release(const struct xen_run *n, uint32_t domid, struct vmundo_
     }
 }
 
+/* What it makes is not wanted any more, and may be half a domain: that can be destroyed. */
+static int end_xl(struct xen_run *n, const struct instance *i, struct vmundo_error *err)
+{
+    for (int tries = 0; n->xl_lives && tries < 4; tries++) {
+        AUTO_CLOSE int pidfd = rundir_lock_holder(n->dirfd, XEN_XL_LOCK);
+        if (pidfd >= 0 && sys_pidfd_signal(pidfd, SIGKILL) == 0)
+            sys_pidfd_wait(pidfd, (int)KILLED_TIMEOUT_MS);
+        if (xen_run_refresh(n, err) < 0)
+            return -1;
+    }
+    return !n->xl_lives ? 0 : error_set(err, VMUNDO_FAILED, "xl is still creating the domain, and does not end when it is killed; "
+                                        "what it waits for is in %s/%s", i->dir, XEN_LOG);
+}
+
 int xen_destroy(const struct instance *i, struct vmundo_error *err)
 {
     AUTO_XEN_RUN struct xen_run n = XEN_RUN_INIT;
@@ -73,9 +88,8 @@ int xen_destroy(const struct instance *i, struct vmundo_error *err)
         return 0;
     if (xen_run_settle(&n, SETTLE_TIMEOUT_MS, &settled, err) < 0)
         return -1;
-    if (!settled)
-        return error_set(err, VMUNDO_FAILED, "xl is still creating the domain; what it waits for is in %s/%s", i->dir,
-                         XEN_LOG);
+    if (!settled && end_xl(&n, i, err) < 0)
+        return -1;
     if (n.same_boot && (xen_open(&x, err) < 0 || xen_find(&x, &n, i->domain->name, &is, err) < 0))
         return -1;
     AUTO_CLOSE int xl = xen_run_pidfd(&n);

@@ -8,6 +8,6 @@ while read -r what; do
     # shellcheck disable=SC2086 # several words
     faults lvm xen xenf -m $what
 done < <(if [ "$VMUNDO_TEST_LONG" ]; then printf '24 %s\n' run rollback keep drop; else
-    printf '%s\n' '2 -c xl run spawn-fails spawn-killed'
+    printf '%s\n' '3 -c xl run spawn-fails spawn-killed spawn-hangs'
 fi)
 say done
