@@ -325,7 +325,7 @@ int checkpoint_open_folder(const struct vmundo *v, const char *domain, bool crea
     return *ret < 0 ? error_errno(err, errno, "cannot open %s of %s", FOLDER, domain) : 0;
 }
 
-static int remove_files(const struct vmundo *v, const struct checkpoint *c, struct vmundo_error *err)
+static int remove_files(const struct vmundo *v, const struct checkpoint *c, bool durable, struct vmundo_error *err)
 {
     static const char *const suffixes[] = {"saved", "json"};
     AUTO_CLOSE int dir = -1;
@@ -338,7 +338,7 @@ static int remove_files(const struct vmundo *v, const struct checkpoint *c, stru
         if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
             return error_errno(err, errno, "cannot remove %s of %s", name, c->record.name);
     }
-    if (!c->recorded && sys_fsync_dir(dir) < 0)
+    if (durable && sys_fsync_dir(dir) < 0)
         return error_errno(err, errno, "cannot flush %s of %s", FOLDER, c->record.name);
     AUTO_CLOSE int domain = -1;
     if (context_domain_dir(v, c->record.name, false, &domain, err) < 0)
@@ -348,7 +348,7 @@ static int remove_files(const struct vmundo *v, const struct checkpoint *c, stru
     return 0;
 }
 
-int checkpoint_remove(const struct vmundo *v, const struct checkpoint *c, const struct record *stays,
+int checkpoint_remove(const struct vmundo *v, const struct checkpoint *c, const struct record *stays, bool durable,
                       struct vmundo_error *err)
 {
     const struct record *r = &c->record;
@@ -357,7 +357,7 @@ int checkpoint_remove(const struct vmundo *v, const struct checkpoint *c, const 
             return -1;
     if (r->ram && !(stays && str_eq(stays->ram, r->ram)) && storage_ram_remove(r->ram, err) < 0)
         return -1;
-    return remove_files(v, c, err);
+    return remove_files(v, c, durable, err);
 }
 
 int checkpoint_write_mark(const struct vmundo *v, const struct checkpoint *c, bool durable, struct vmundo_error *err)

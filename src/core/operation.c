@@ -667,13 +667,14 @@ static int commit(struct operation *op, struct vmundo_error *err)
 
 static int clean(struct operation *op, bool mark, const char *outcome, struct vmundo_error *err)
 {
+    bool durable = !str_eq(op->verb, STORE_RECORDING); /* of what recording gives up nobody was told */
     context_stage(op->v, op->name, stage_name(STAGE_CLEAN));
     if (remove_old(op, err) < 0)
         return -1;
     if (reserve_is_only_in(op->before, op->after) && reserve_remove(op->v, op->before, err) < 0)
         return -1;
     for (size_t i = 0; i < op->gone.n; i++)
-        if (checkpoint_remove(op->v, &op->gone.items[i], op->after, err) < 0)
+        if (checkpoint_remove(op->v, &op->gone.items[i], op->after, durable && i + 1 == op->gone.n, err) < 0)
             return -1;
     if ((!op->after && context_remove_domain_dir(op->v, op->name, err) < 0) || (mark && write_mark(op, err) < 0))
         return -1;
@@ -720,7 +721,7 @@ int operation_finish(struct operation *op, const char *outcome, struct vmundo_er
  * undone, but the new branches stay. */
 static int settle_for_moved(struct operation *op, const char *why, struct vmundo_error *err)
 {
-    if (checkpoint_remove(op->v, &op->made, op->before, err) < 0)
+    if (checkpoint_remove(op->v, &op->made, op->before, !op->made.recorded, err) < 0)
         return -1;
     checkpoint_clear(&op->made);
     op->after->base = op->before->base;
@@ -737,7 +738,7 @@ static int undo_all(struct operation *op, const char *why, struct vmundo_error *
         return settle_for_moved(op, why, err);
     if ((new && end_instance(op, new, op->before, err) < 0) || remove_new(op, err) < 0 ||
         (reserve_is_only_in(op->after, op->before) && reserve_remove(op->v, op->after, err) < 0) ||
-        (op->made.id && checkpoint_remove(op->v, &op->made, op->before, err) < 0) ||
+        (op->made.id && checkpoint_remove(op->v, &op->made, op->before, !op->made.recorded, err) < 0) ||
         (!op->before && context_remove_domain_dir(op->v, op->name, err) < 0) || (op->to && keep_to_undo(op, err) < 0) ||
         store_abandon(op->v, &op->journal, why ? "failed" : "undone", why, err) < 0)
         return -1;

@@ -85,10 +85,17 @@ def locks(top):
         except OSError:
             continue
         inodes.add(f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}")
-    for line in read("/proc/locks").splitlines():
-        fields = line.split()
-        if "->" not in fields and fields[5] in inodes and "vmundo-guard" not in read(f"/proc/{fields[4]}/cmdline"):
-            yield f"lock {fields[1]} {fields[3]}"
+    # The kernel gives the list in parts, and when it changes between two of them, a lock that stands still may be missing, or
+    # be there twice.
+    found = set()
+    for _ in range(3):
+        for line in read("/proc/locks").splitlines():
+            fields = line.split()
+            if "->" not in fields and len(fields) > 5 and fields[5] in inodes and \
+                    "vmundo-guard" not in read(f"/proc/{fields[4]}/cmdline"):
+                found.add((fields[1], fields[3], fields[5]))
+    for kind, mode, _ in sorted(found):
+        yield f"lock {kind} {mode}"
 
 
 def settled_processes():

@@ -292,9 +292,10 @@ traces() {
     find "${places[@]}" -path "$VMUNDO_STATE_DIR" -prune -o -name '*.vmundo*' -printf 'branch %p\n'
     [ -d "$VMUNDO_STATE_DIR" ] || return 0
     find "$VMUNDO_STATE_DIR" -mindepth 1 ! -name 'state.db*' -printf 'state %P\n' | sort
+    # Three times: while the kernel tells it, the list may change, and one be missing or there twice.
     awk -v inodes="$(find "$VMUNDO_STATE_DIR" -printf '%i ')" -v device="$(stat -c '%Hd %Ld' "$VMUNDO_STATE_DIR" | xargs printf '%02x:%02x')" '
         BEGIN { n = split(inodes, list, " "); for (i = 1; i <= n; i++) ours[device ":" list[i]] = 1 }
-        $6 in ours { print "lock", $2, $4 }' /proc/locks
+        $6 in ours { print "lock", $2, $4, $6 }' <(cat /proc/locks /proc/locks /proc/locks) | sort -u | cut -d" " -f1-3
 }
 # baseline: now is how it should be again; no_traces: it is
 baseline() { vmundo list >/dev/null; traces >"$work/baseline"; }
