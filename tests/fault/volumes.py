@@ -55,6 +55,7 @@ class Volumes(World):
     def __init__(self, hypervisor):
         super().__init__(hypervisor)
         self.group = os.environ["VMUNDO_FAULT_VG"]
+        self.domids = set() # as far as they were seen
         if hypervisor == "xen":
             self.machine = f'kernel = "{os.environ["VMUNDO_FAULT_KERNEL"]}"\nmemory = 16\nvcpus = 1\non_crash = "destroy"\n'
 
@@ -187,15 +188,19 @@ class Volumes(World):
                 yield f"lock of {self.group}: {fields[1]} {fields[3]}"
 
     def xen_domains(self):
-        return [line.split()[0] for line in lines_of("xl", "list")[1:] if not line.startswith("Domain-0")]
+        """Ours, by the names that the driver gives: other tests have domains, too."""
+        ours = [line.split()[:2] for line in lines_of("xl", "list")[1:] if re.match(r"vm(--new|--old)?\s", line)]
+        self.domids |= {domid for _, domid in ours}
+        return [name for name, _ in ours]
 
     def xen(self):
         for name in self.xen_domains():
             yield f"xen domain {name}"
         served = subprocess.run(["xenstore-ls", "-f", "/local/domain/0/backend"], check=False, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-        for line in sorted(re.findall(r"/backend/(\w+)/\d+/(\d+)/frontend = ", served)):
-            yield f"xen serves {line[0]} {line[1]}"
+        for kind, domid, device in sorted(re.findall(r"/backend/(\w+)/(\d+)/(\d+)/frontend = ", served)):
+            if domid in self.domids:
+                yield f"xen serves {kind} {device}"
 
     def traces(self):
         """Without the guard, which looks now and then whether it is still wanted; the directory of mount points stays."""
