@@ -105,8 +105,8 @@ struct vmundo_run_options {
     const char *const *unprotected; /* vdevs, NULL-terminated, to run on their origin; may be NULL */
     bool anonymous_ram;          /* keep the guest's RAM in memory, not in a file beside its first disk: checkpoints with
                                   * RAM then take longer */
-    bool reserve;                /* while it runs and has a checkpoint with RAM in a file, keep an instance in reserve, that
-                                  * has loaded the one that was made or gone back to last: back there it runs at once */
+    bool reserve; /* while it runs and has a checkpoint with RAM in a file, keep an instance in reserve, that
+                   * has loaded the one that was made or gone back to last: back there it runs at once */
     bool allow_in_use;           /* branch images that something else is writing to (crash-consistent) */
     char *ret_name;              /* not NULL: VMUNDO_NAME_SIZE bytes, for the name that the domain got */
     int *ret_console;            /* not NULL: the serial console, connected before the guest runs; see vmundo_console */

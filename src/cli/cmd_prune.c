@@ -36,9 +36,10 @@ const struct command cmd_prune = {
     .complete = COMPLETE_DOMAIN,
     .flags = COMMAND_CHANGES,
     .summary = "remove checkpoints",
-    .help = "Remove the checkpoints LABEL..., or all but those that the options keep. What was made from them\n"
-            "stays. Pinned checkpoints stay. What is left of them in qcow2 overlays that rest on one another is merged,\n"
-            "if the domain runs under QEMU.",
+    .help =
+        "Remove the checkpoints LABEL..., or all but those that the options keep. What was made from them\n"
+        "stays. Pinned checkpoints stay. What is left of them in qcow2 overlays that rest on one another is merged,\n"
+        "if the domain runs under QEMU.",
     .options = options,
     .run = run,
 };

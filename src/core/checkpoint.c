@@ -105,12 +105,13 @@ static int check_depth(const struct branch *b, struct vmundo_error *err)
         return -1;
     if (s.depth + 1 < STORAGE_MAX_DEPTH)
         return 0;
-    return error_set(err, VMUNDO_REFUSED,
-                     "its branch of %s rests on %u others, one on the other, and more would make reading slow: 'vmundo "
-                     "prune' while it runs under QEMU merges those that go, 'vmundo rollback' to an older checkpoint or the "
-                     "origin starts from fewer, 'vmundo keep' makes their changes permanent; with the image on XFS or btrfs, "
-                     "or on a thin volume, there is no such limit",
-                     b->origin, s.depth);
+    return error_set(
+        err, VMUNDO_REFUSED,
+        "its branch of %s rests on %u others, one on the other, and more would make reading slow: 'vmundo "
+        "prune' while it runs under QEMU merges those that go, 'vmundo rollback' to an older checkpoint or the "
+        "origin starts from fewer, 'vmundo keep' makes their changes permanent; with the image on XFS or btrfs, "
+        "or on a thin volume, there is no such limit",
+        b->origin, s.depth);
 }
 
 static int check_branches(const struct record *r, struct vmundo_error *err)

@@ -65,8 +65,8 @@ int checkpoint_check_fork(const struct record *r, struct vmundo_error *err);
 int checkpoint_plan_fork(const struct vmundo *v, const struct checkpoint *from, bool ram, struct checkpoint *ret,
                          struct vmundo_error *err);
 
-/* Remove what belongs to c and not to stays (may be NULL): branches, RAM, saved devices, and its mark. durable: for the last
- * two, so that they, and those of others removed before, do not come back after a power cut. */
+/* Remove what belongs to c and not to stays (may be NULL): branches, RAM, saved devices, and its mark. durable: for the
+ * last two, so that they, and those of others removed before, do not come back after a power cut. */
 int checkpoint_remove(const struct vmundo *v, const struct checkpoint *c, const struct record *stays, bool durable,
                       struct vmundo_error *err);
 

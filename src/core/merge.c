@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* merge.c: see merge.h. One merge is two steps under the domain's lock: it is begun, and, when the hypervisor is done, it takes
- * effect. Both are the same call: storage says what there is to merge, the hypervisor whether that is done. */
+/* merge.c: see merge.h. One merge is two steps under the domain's lock: it is begun, and, when the hypervisor is done,
+ * it takes effect. Both are the same call: storage says what there is to merge, the hypervisor whether that is done. */
 #include "core/merge.h"
 
 #include "core/instance.h"
@@ -140,7 +140,8 @@ static int merge_on(struct vmundo *v, const char *name, bool (*go_on)(const void
         if (s == STEP_NOTHING)
             break;
         if (s == STEP_BEGUN && begun)
-            return error_set(err, VMUNDO_FAILED, "%s: QEMU could not merge what its disks rest on ('vmundo log', qemu.log)", name);
+            return error_set(err, VMUNDO_FAILED,
+                             "%s: QEMU could not merge what its disks rest on ('vmundo log', qemu.log)", name);
         begun = s == STEP_BEGUN;
         if (begun && wait_for(v, name, go_on, data, &ended, err) < 0)
             return -1;
@@ -148,7 +149,8 @@ static int merge_on(struct vmundo *v, const char *name, bool (*go_on)(const void
     return 0;
 }
 
-int merge_all(struct vmundo *v, const char *name, bool (*go_on)(const void *data), const void *data, struct vmundo_error *err)
+int merge_all(struct vmundo *v, const char *name, bool (*go_on)(const void *data), const void *data,
+              struct vmundo_error *err)
 {
     AUTO_LOCK struct lock lock = LOCK_INIT;
     if (merge_on(v, name, go_on, data, err) == 0)

@@ -597,8 +597,8 @@ static int write_moved_marks(const struct operation *op, struct vmundo_error *er
     return 0;
 }
 
-/* The marks from which the database can be rebuilt. What recording changes in a record follows from the checkpoints, but where
- * the domain goes on in other branches. */
+/* The marks from which the database can be rebuilt. What recording changes in a record follows from the checkpoints,
+ * but where the domain goes on in other branches. */
 static int write_mark(const struct operation *op, struct vmundo_error *err)
 {
     AUTO_CLOSE int dir = -1;
@@ -701,7 +701,7 @@ int operation_finish(struct operation *op, const char *outcome, struct vmundo_er
     bool aside = make_way(op, old, new), mark_later = false;
     if ((old && !aside && end_instance(op, old, op->after, err) < 0) ||
         (op->old_first && replace_branches(op, err) < 0) ||
-        (new &&start_new(op, new, &start) < 0 && settle_for_off(op, err) < 0) ||
+        (new && start_new(op, new, &start) < 0 && settle_for_off(op, err) < 0) ||
         (aside && end_instance(op, old, op->after, err) < 0) || write_mark_or_later(op, &mark_later, err) < 0 ||
         (op->keep && commit(op, err) < 0) || (op->to && keep_to_publish(op, err) < 0) ||
         clean(op, mark_later, start.code ? "failed" : outcome, err) < 0) {
@@ -754,8 +754,8 @@ int operation_undo(struct operation *op, const char *why, struct vmundo_error *e
     return error_wrap(err, "%s: %s is not undone ('vmundo recover' will try again)", op->name, op->verb);
 }
 
-/* With a reserve that has loaded what is wanted there is nothing to prepare, and so nothing that would have to be undone:
- * the journal's first entry is that of SWITCH. */
+/* With a reserve that has loaded what is wanted there is nothing to prepare, and so nothing that would have to be
+ * undone: the journal's first entry is that of SWITCH. */
 static bool stands_already(struct operation *op)
 {
     if (!op->from_reserve || !op->before->reserve_at || op->old_first)

@@ -45,7 +45,7 @@ struct record {
     bool keep_reserve;       /* an instance in reserve is wanted while it runs (reserve.h) */
     uint64_t reserve;        /* the generation of the branches of that instance, 0: there is none, and */
     uint64_t reserve_instance; /* its number */
-    uint64_t reserve_at;     /* the checkpoint that it has loaded; 0: none yet */
+    uint64_t reserve_at;       /* the checkpoint that it has loaded; 0: none yet */
     uint64_t extend_at, pause_at; /* for the guard, per cent; 0: its defaults */
     bool unguarded;          /* no guard is wanted */
     uint64_t every_ms;       /* it is recorded this often (recorder.h), 0: it is not; */

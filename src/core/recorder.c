@@ -43,7 +43,7 @@ struct state {
     uint64_t begun_ms, paused_us;
     double between_ms; /* two checkpoints, lately */
     uint64_t merge_from_ms, merge_until_ms; /* when what was given up may be merged */
-    unsigned not_merged; /* how often it failed, since it did not */
+    unsigned not_merged;                    /* how often it failed, since it did not */
     const volatile int *stop;
 };
 
@@ -180,8 +180,8 @@ static bool may_merge(const void *data)
     return sys_monotonic_ms() < s->merge_until_ms && !(s->stop && *s->stop);
 }
 
-/* Where checkpoints rest on one another, what went is merged into what stays, until it is time for the next one. If somebody else
- * works on the domain, another time. */
+/* Where checkpoints rest on one another, what went is merged into what stays, until it is time for the next one. If
+ * somebody else works on the domain, another time. */
 static void merge(struct state *s, uint64_t due)
 {
     struct vmundo_error e = {0};

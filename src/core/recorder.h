@@ -18,8 +18,8 @@
  * seconds, after ten minutes one of every minute, none after keep_ms. Returns how many. */
 size_t recording_thin(const struct store_rows *rows, int64_t now_ms, uint64_t keep_ms, bool *goes);
 
-/* Of those that are to stay, so many flags are set that no more than `stay` are left: the older they are, the farther apart; the
- * oldest and the newest stay. Returns how many. */
+/* Of those that are to stay, so many flags are set that no more than `stay` are left: the older they are, the farther
+ * apart; the oldest and the newest stay. Returns how many. */
 size_t recording_spread(const struct store_rows *rows, int64_t now_ms, size_t stay, bool *goes);
 
 /* What one that was not overwritten before the next takes up, remembered from one look to the next. */

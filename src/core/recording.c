@@ -24,7 +24,8 @@
 #define THIN_AT 16    /* or when so many are to go */
 #define PAUSE_MS 3000 /* the longest pause of a guest for one */
 #define FULL 0.85     /* of a thin pool: the guard wants to be left room */
-/* Where they rest on one another reading goes through all of them: when there are more recorded ones than MANY, FEW stay. */
+/* Where they rest on one another reading goes through all of them: when there are more recorded ones than MANY, FEW
+ * stay. */
 #define FEW 16
 #define MANY 24
 #define DEPTH_ROOM 3 /* left for a checkpoint that the user makes */
@@ -64,7 +65,8 @@ size_t recording_thin(const struct store_rows *rows, int64_t now_ms, uint64_t ke
     return n;
 }
 
-/* How much would be lost with it: the time between its neighbours, by its age. The first and the last are not to be lost. */
+/* How much would be lost with it: the time between its neighbours, by its age. The first and the last are not to be
+ * lost. */
 static double worth(const struct store_rows *rows, const bool *goes, size_t i, int64_t now_ms)
 {
     size_t before = i, after = i + 1;
@@ -120,8 +122,8 @@ static int add_changes(const struct branch *b, const struct branch *since, const
     return 0;
 }
 
-/* Of what the next one has otherwise, that which stands in the overlay itself: the rest is the origin's, or another overlay's. And
- * what an overlay takes up besides. */
+/* Of what the next one has otherwise, that which stands in the overlay itself: the rest is the origin's, or another
+ * overlay's. And what an overlay takes up besides. */
 static int cap_by_overlay(const struct branch *b, uint64_t *bytes, struct vmundo_error *err)
 {
     CLEANUP(branch_status_clear) struct branch_status s = {0};
@@ -248,7 +250,8 @@ static char *why_no_room_for(const struct branch *b, uint64_t ram, bool paused, 
                    : NULL;
     unsigned depth = depth_of(b);
     if (depth + DEPTH_ROOM >= STORAGE_MAX_DEPTH)
-        return str_printf(err, "%s rests on %u others, one on the other: 'vmundo prune' makes them fewer", b->path, depth);
+        return str_printf(err, "%s rests on %u others, one on the other: 'vmundo prune' makes them fewer", b->path,
+                          depth);
     char *slash = dir ? strrchr(dir, '/') : NULL;
     if (!slash)
         return NULL;
@@ -422,11 +425,11 @@ static int check(const struct vmundo *v, const struct record *r, struct vmundo_e
     for (size_t i = 0; i < r->n_branches; i++)
         if (!(r->branches[i].driver->flags & STORAGE_FROM_BRANCH) &&
             !((r->branches[i].driver->flags & STORAGE_ON_BRANCH) && merge_is_possible(r)))
-            return error_set(
-                err, VMUNDO_REFUSED,
-                "%s is on a branch of driver %s, which with the hypervisor %s cannot be copied again and again: with its disks "
-                "on XFS or btrfs, or on thin volumes, it can be recorded",
-                r->name, r->branches[i].driver->name, r->hypervisor);
+            return error_set(err, VMUNDO_REFUSED,
+                             "%s is on a branch of driver %s, which with the hypervisor %s cannot be copied again and "
+                             "again: with its disks "
+                             "on XFS or btrfs, or on thin volumes, it can be recorded",
+                             r->name, r->branches[i].driver->name, r->hypervisor);
     for (size_t i = 0; r->keep_bytes && i < r->n_branches; i++)
         if (!r->branches[i].driver->changes)
             return error_set(err, VMUNDO_REFUSED,
@@ -441,10 +444,11 @@ static int check_ram(const struct record *r, const struct vmundo_record_options 
 {
     if (!o->with_ram || r->ram || !merge_is_needed(r))
         return 0;
-    return error_set(err, VMUNDO_REFUSED,
-                     "%s can be recorded without its RAM only: with RAM it would be paused every time until all of that is "
-                     "written; with its disks on XFS or btrfs it would not",
-                     r->name);
+    return error_set(
+        err, VMUNDO_REFUSED,
+        "%s can be recorded without its RAM only: with RAM it would be paused every time until all of that is "
+        "written; with its disks on XFS or btrfs it would not",
+        r->name);
 }
 
 static int record_once(struct vmundo *v, const char *name, const struct vmundo_record_options *o,
@@ -452,7 +456,8 @@ static int record_once(struct vmundo *v, const char *name, const struct vmundo_r
 {
     CLEANUP(recording_clear) struct recording k = {0};
     CLEANUP(record_clear) struct record r = {0};
-    if (store_get_record(v, name, &r, err) < 0 || apply(o, &r, err) < 0 || check_ram(&r, o, err) < 0 || check(v, &r, err) < 0)
+    if (store_get_record(v, name, &r, err) < 0 || apply(o, &r, err) < 0 || check_ram(&r, o, err) < 0 ||
+        check(v, &r, err) < 0)
         return -1;
     do {
         if (recording_take(&k, v, name, &r, err) < 0)
@@ -475,7 +480,8 @@ static void report(const struct operation *op)
         snprintf(text, sizeof(text), "record %s no longer", op->name);
     else
         snprintf(text, sizeof(text), "record %s every %g s%s, and keep that for %g min", op->name,
-                 (double)a->every_ms / 1e3, a->disks_only || (!a->ram && merge_is_needed(a)) ? ", without its RAM" : "", (double)a->keep_ms / 6e4);
+                 (double)a->every_ms / 1e3, a->disks_only || (!a->ram && merge_is_needed(a)) ? ", without its RAM" : "",
+                 (double)a->keep_ms / 6e4);
     context_report(op->v, VMUNDO_EVENT_ACTION, op->name, text);
 }
 

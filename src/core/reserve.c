@@ -46,8 +46,9 @@ bool reserve_is_ready(const struct vmundo *v, const struct record *r, uint64_t c
     CLEANUP(record_clear) struct record spare = {0};
     CLEANUP(hyper_status_clear) struct hyper_status s = {0};
     AUTO_INSTANCE struct instance_ctx c = {0};
-    return r->reserve && (!r->reserve_at || r->reserve_at == checkpoint) && describe(v, r, &spare, NULL) == 0 && instance_open(v, &spare, &c, NULL) == 0 &&
-           hyper_glance(&c.i, &s, NULL) == 0 && s.power == HYPER_PAUSED && !s.unwatched;
+    return r->reserve && (!r->reserve_at || r->reserve_at == checkpoint) && describe(v, r, &spare, NULL) == 0 &&
+           instance_open(v, &spare, &c, NULL) == 0 && hyper_glance(&c.i, &s, NULL) == 0 && s.power == HYPER_PAUSED &&
+           !s.unwatched;
 }
 
 int reserve_remove(const struct vmundo *v, const struct record *r, struct vmundo_error *err)
@@ -149,8 +150,8 @@ int reserve_use(struct operation *op, struct vmundo_error *err)
 /* ---- when there is one ----------------------------------------------------------------------------------------------
  */
 
-/* With its RAM in a file: the one that the domain was made or gone back to last (*ret_base), or the newest; ret->id stays
- * 0: there is none. */
+/* With its RAM in a file: the one that the domain was made or gone back to last (*ret_base), or the newest; ret->id
+ * stays 0: there is none. */
 static int find_with_ram(struct operation *op, struct checkpoint *ret, bool *ret_base, struct vmundo_error *err)
 {
     CLEANUP(store_rows_clear) struct store_rows rows = {0};

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * reserve.h: an instance that waits beside the running one, with branches and a RAM file of its own, for the rollback
- * to come. It has gone back to the domain's base already, if that has RAM and the domain is not recorded; else what remains
- * to do is to put the checkpoint's content into these files and to load its devices.
+ * to come. It has gone back to the domain's base already, if that has RAM and the domain is not recorded; else what
+ * remains to do is to put the checkpoint's content into these files and to load its devices.
  *
- * A domain's record names its reserve by two numbers (record.reserve, reserve_instance; reserve_at: what it has loaded),
- * from which everything else of it follows. It is made and removed by operations like all else, but whether there really is one is asked when it is
- * needed: one that has died in between is no failure, only slower.
+ * A domain's record names its reserve by two numbers (record.reserve, reserve_instance; reserve_at: what it has
+ * loaded), from which everything else of it follows. It is made and removed by operations like all else, but whether
+ * there really is one is asked when it is needed: one that has died in between is no failure, only slower.
  */
 #ifndef CORE_RESERVE_H
 #define CORE_RESERVE_H

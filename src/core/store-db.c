@@ -78,9 +78,9 @@ int db_number(struct vmundo *v, const char *sql, int *ret, struct vmundo_error *
     return 0;
 }
 
-/* When the flush of a commit fails, the commit has failed, and yet is whole in the log: the next process that reads the log
- * anew would find it there, and believe it. Any commit after it overwrites it, so one is made, which changes nothing. Where
- * that fails, too, nobody knows now what will be found: VMUNDO_INTERRUPTED. */
+/* When the flush of a commit fails, the commit has failed, and yet is whole in the log: the next process that reads the
+ * log anew would find it there, and believe it. Any commit after it overwrites it, so one is made, which changes
+ * nothing. Where that fails, too, nobody knows now what will be found: VMUNDO_INTERRUPTED. */
 static int disown(struct vmundo *v, int code, struct vmundo_error *err)
 {
     char sql[64];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * store-db.h: SQLite for the files of the store. A query prepares, then the caller binds and steps. Errors: VMUNDO_FAILED
- * (errnum EUCLEAN: damaged; ENOSPC: no room), VMUNDO_CONFLICT somebody else has it locked, VMUNDO_INTERRUPTED nobody knows
- * whether it was committed.
+ * store-db.h: SQLite for the files of the store. A query prepares, then the caller binds and steps. Errors:
+ * VMUNDO_FAILED (errnum EUCLEAN: damaged; ENOSPC: no room), VMUNDO_CONFLICT somebody else has it locked,
+ * VMUNDO_INTERRUPTED nobody knows whether it was committed.
  */
 #ifndef CORE_STORE_DB_H
 #define CORE_STORE_DB_H

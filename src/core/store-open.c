@@ -115,13 +115,13 @@ static int upgrade(struct vmundo *v, struct vmundo_error *err)
     if (version == STORE_VERSION) /* another process was quicker */
         return db_exec(v, "COMMIT", err);
     return db_end(v,
-                           db_exec(v,
-                                "ALTER TABLE domain ADD COLUMN every_ms INTEGER NOT NULL DEFAULT 0;"
-                                "ALTER TABLE checkpoint RENAME TO checkpoint_1;" CHECKPOINT_SCHEMA,
-                                err) < 0 ||
-                               copy_checkpoints_1(v, err) < 0 ||
-                               db_exec(v, "DROP TABLE checkpoint_1; PRAGMA user_version=2", err) < 0,
-                           err);
+                  db_exec(v,
+                          "ALTER TABLE domain ADD COLUMN every_ms INTEGER NOT NULL DEFAULT 0;"
+                          "ALTER TABLE checkpoint RENAME TO checkpoint_1;" CHECKPOINT_SCHEMA,
+                          err) < 0 ||
+                      copy_checkpoints_1(v, err) < 0 ||
+                      db_exec(v, "DROP TABLE checkpoint_1; PRAGMA user_version=2", err) < 0,
+                  err);
 }
 
 static int check_version(struct vmundo *v, struct vmundo_error *err)
@@ -146,8 +146,8 @@ static int check_version(struct vmundo *v, struct vmundo_error *err)
     return version == STORE_VERSION || v->dirfd < 0 ? 0 : upgrade(v, err);
 }
 
-/* Every command reads the log from its start, 4 µs a page; folding it back takes some flushes. So that is done by a command
- * that finds it long, when it has done its work, and at last within one that goes on for long. */
+/* Every command reads the log from its start, 4 µs a page; folding it back takes some flushes. So that is done by a
+ * command that finds it long, when it has done its work, and at last within one that goes on for long. */
 #define FOLD_PAGES 250
 #define FOLD_AT_ONCE_PAGES 1000
 

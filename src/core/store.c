@@ -69,13 +69,13 @@ int store_list(struct vmundo *v, struct store_domain **ret, size_t *ret_n, struc
     /* The second half: domains that an unfinished run has not yet put into the table. */
     AUTO_STMT sqlite3_stmt *s = NULL;
     if (db_query(v,
-              "SELECT d.name, hypervisor, config, generation, instance, running, created_ms,"
-              " (SELECT verb FROM operation o WHERE o.domain=d.name AND ended_ms IS NULL AND verb<>'" STORE_RECORDING
-              "' LIMIT 1), bounded, every_ms"
-              " FROM domain d UNION ALL"
-              " SELECT domain, '', '', 0, 0, 0, begun_ms, verb, 0, 0 FROM operation WHERE ended_ms IS NULL"
-              " AND domain NOT IN (SELECT name FROM domain) ORDER BY 1",
-              &s, err) < 0)
+                 "SELECT d.name, hypervisor, config, generation, instance, running, created_ms,"
+                 " (SELECT verb FROM operation o WHERE o.domain=d.name AND ended_ms IS NULL AND verb<>'" STORE_RECORDING
+                 "' LIMIT 1), bounded, every_ms"
+                 " FROM domain d UNION ALL"
+                 " SELECT domain, '', '', 0, 0, 0, begun_ms, verb, 0, 0 FROM operation WHERE ended_ms IS NULL"
+                 " AND domain NOT IN (SELECT name FROM domain) ORDER BY 1",
+                 &s, err) < 0)
         return -1;
     struct store_domain *rows = NULL;
     size_t n = 0, room = 0;
@@ -110,9 +110,9 @@ int store_put(struct vmundo *v, const struct record *r, struct vmundo_error *err
     AUTO_STMT sqlite3_stmt *s = NULL;
     if (record_to_text(r, &text, err) < 0 ||
         db_query(v,
-              "INSERT OR REPLACE INTO domain (name, hypervisor, config, generation, instance, running, created_ms,"
-              " record, bounded, every_ms) VALUES (?,?,?,?,?,?,?,?,?,?)",
-              &s, err) < 0)
+                 "INSERT OR REPLACE INTO domain (name, hypervisor, config, generation, instance, running, created_ms,"
+                 " record, bounded, every_ms) VALUES (?,?,?,?,?,?,?,?,?,?)",
+                 &s, err) < 0)
         return -1;
     db_bind_text(s, 1, r->name);
     db_bind_text(s, 2, r->hypervisor);
@@ -204,9 +204,9 @@ int store_find_checkpoint(struct vmundo *v, const char *domain, const char *labe
 {
     AUTO_STMT sqlite3_stmt *s = NULL;
     if (db_query(v,
-              label ? "SELECT id FROM checkpoint WHERE domain=? AND label=?"
-                    : "SELECT id FROM checkpoint WHERE domain=? AND label IS NULL AND recorded=0",
-              &s, err) < 0)
+                 label ? "SELECT id FROM checkpoint WHERE domain=? AND label=?"
+                       : "SELECT id FROM checkpoint WHERE domain=? AND label IS NULL AND recorded=0",
+                 &s, err) < 0)
         return -1;
     db_bind_text(s, 1, domain);
     if (label)
@@ -264,9 +264,9 @@ int store_rows(struct vmundo *v, const char *domain, struct store_rows *ret, str
     size_t room = 0;
     int r;
     if (db_query(v,
-              "SELECT id, parent, label, created_ms, recorded, pinned, running, ram, consistency FROM checkpoint"
-              " WHERE domain=? ORDER BY id",
-              &s, err) < 0)
+                 "SELECT id, parent, label, created_ms, recorded, pinned, running, ram, consistency FROM checkpoint"
+                 " WHERE domain=? ORDER BY id",
+                 &s, err) < 0)
         return -1;
     db_bind_text(s, 1, domain);
     while ((r = sqlite3_step(s)) == SQLITE_ROW) {
@@ -292,12 +292,13 @@ int store_put_checkpoint(struct vmundo *v, const struct checkpoint *c, struct vm
     AUTO_FREE char *text = NULL;
     AUTO_STMT sqlite3_stmt *s = NULL;
     if (checkpoint_to_text(c, &text, err) < 0 ||
-        db_query(v,
-              "INSERT INTO checkpoint (domain, id, parent, label, created_ms, recorded, pinned, running, ram, "
-              "consistency,"
-              " record) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (domain, id) DO UPDATE SET parent=excluded.parent,"
-              " label=excluded.label, pinned=excluded.pinned, record=excluded.record",
-              &s, err) < 0)
+        db_query(
+            v,
+            "INSERT INTO checkpoint (domain, id, parent, label, created_ms, recorded, pinned, running, ram, "
+            "consistency,"
+            " record) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (domain, id) DO UPDATE SET parent=excluded.parent,"
+            " label=excluded.label, pinned=excluded.pinned, record=excluded.record",
+            &s, err) < 0)
         return -1;
     db_bind_text(s, 1, c->record.name);
     sqlite3_bind_int64(s, 2, (sqlite3_int64)c->id);
@@ -351,8 +352,9 @@ static int change_checkpoints(struct vmundo *v, const struct store_operation *op
 static int insert_entry(struct vmundo *v, struct store_operation *op, struct vmundo_error *err)
 {
     AUTO_STMT sqlite3_stmt *s = NULL;
-    if (db_query(v, "INSERT INTO operation (domain, verb, stage, before, after, options, begun_ms) VALUES (?,?,?,?,?,?,?)",
-              &s, err) < 0)
+    if (db_query(v,
+                 "INSERT INTO operation (domain, verb, stage, before, after, options, begun_ms) VALUES (?,?,?,?,?,?,?)",
+                 &s, err) < 0)
         return -1;
     db_bind_text(s, 1, op->domain);
     db_bind_text(s, 2, op->verb);
@@ -402,9 +404,10 @@ static int end_entry(struct vmundo *v, const struct store_operation *op, const c
     int64_t id = op->id;
     if (str_eq(op->verb, STORE_RECORDING))
         return forget_entry(v, id, err);
-    if (db_query(v,
-              "UPDATE operation SET before=NULL, after=NULL, options=NULL, ended_ms=?, outcome=?, message=? WHERE id=?",
-              &s, err) < 0)
+    if (db_query(
+            v,
+            "UPDATE operation SET before=NULL, after=NULL, options=NULL, ended_ms=?, outcome=?, message=? WHERE id=?",
+            &s, err) < 0)
         return -1;
     sqlite3_bind_int64(s, 1, sys_realtime_ms());
     db_bind_text(s, 2, outcome);
@@ -425,9 +428,9 @@ static int end_entry(struct vmundo *v, const struct store_operation *op, const c
 static int begin_step(struct vmundo *v, const struct store_operation *op, struct vmundo_error *err)
 {
     bool can_be_lost = str_eq(op->verb, STORE_RECORDING) && op->gone && op->gone->n == 0;
-    return db_exec(v,
-                can_be_lost ? "PRAGMA synchronous=NORMAL; BEGIN IMMEDIATE" : "PRAGMA synchronous=FULL; BEGIN IMMEDIATE",
-                err);
+    return db_exec(
+        v, can_be_lost ? "PRAGMA synchronous=NORMAL; BEGIN IMMEDIATE" : "PRAGMA synchronous=FULL; BEGIN IMMEDIATE",
+        err);
 }
 
 int store_switched(struct vmundo *v, struct store_operation *op, const struct record *after, struct vmundo_error *err)
@@ -466,9 +469,9 @@ int store_note(struct vmundo *v, const char *domain, const char *what, const cha
 {
     AUTO_STMT sqlite3_stmt *s = NULL;
     if (db_query(v,
-              "INSERT INTO operation (domain, verb, stage, begun_ms, ended_ms, outcome, message)"
-              " VALUES (?1,?2,0,?3,?3,?4,?5)",
-              &s, err) < 0)
+                 "INSERT INTO operation (domain, verb, stage, begun_ms, ended_ms, outcome, message)"
+                 " VALUES (?1,?2,0,?3,?3,?4,?5)",
+                 &s, err) < 0)
         return -1;
     db_bind_text(s, 1, domain);
     db_bind_text(s, 2, what);
@@ -482,10 +485,11 @@ int store_unfinished(struct vmundo *v, const char *name, int64_t after_id, struc
                      struct vmundo_error *err)
 {
     AUTO_STMT sqlite3_stmt *s = NULL;
-    if (db_query(v,
-              "SELECT id, domain, verb, stage, before, after, options FROM operation WHERE ended_ms IS NULL AND id>?1"
-              " AND (?2 IS NULL OR domain=?2) ORDER BY id LIMIT 1",
-              &s, err) < 0)
+    if (db_query(
+            v,
+            "SELECT id, domain, verb, stage, before, after, options FROM operation WHERE ended_ms IS NULL AND id>?1"
+            " AND (?2 IS NULL OR domain=?2) ORDER BY id LIMIT 1",
+            &s, err) < 0)
         return -1;
     sqlite3_bind_int64(s, 1, after_id);
     db_bind_text(s, 2, name);
@@ -533,10 +537,11 @@ static int read_log_entry(sqlite3_stmt *s, struct vmundo_log_entry *e, struct vm
 int store_log(struct vmundo *v, const char *name, unsigned limit, struct vmundo_log *ret, struct vmundo_error *err)
 {
     AUTO_STMT sqlite3_stmt *s = NULL;
-    if (db_query(v,
-              "SELECT * FROM (SELECT id, domain, verb, begun_ms, coalesce(ended_ms,0), coalesce(outcome,'unfinished'),"
-              " message FROM operation WHERE ?1 IS NULL OR domain=?1 ORDER BY id DESC LIMIT ?2) ORDER BY id",
-              &s, err) < 0)
+    if (db_query(
+            v,
+            "SELECT * FROM (SELECT id, domain, verb, begun_ms, coalesce(ended_ms,0), coalesce(outcome,'unfinished'),"
+            " message FROM operation WHERE ?1 IS NULL OR domain=?1 ORDER BY id DESC LIMIT ?2) ORDER BY id",
+            &s, err) < 0)
         return -1;
     db_bind_text(s, 1, name);
     sqlite3_bind_int64(s, 2, limit ? (sqlite3_int64)limit : -1);

@@ -83,12 +83,11 @@ int store_list(struct vmundo *v, struct store_domain **ret, size_t *ret_n, struc
 void store_domains_free(struct store_domain *rows, size_t n);
 
 /* Journal. begin: op->id is filled in. switched: the record takes effect (after, unless NULL) together with the stage,
- * in one transaction; where there was no begin it is that, too. finish: the record takes effect for good (after NULL: the
- * domain is deleted), the entry becomes a log line with outcome and message. abandon: it never happened. */
+ * in one transaction; where there was no begin it is that, too. finish: the record takes effect for good (after NULL:
+ * the domain is deleted), the entry becomes a log line with outcome and message. abandon: it never happened. */
 struct record;
 int store_begin(struct vmundo *v, struct store_operation *op, struct vmundo_error *err);
-int store_switched(struct vmundo *v, struct store_operation *op, const struct record *after,
-                   struct vmundo_error *err);
+int store_switched(struct vmundo *v, struct store_operation *op, const struct record *after, struct vmundo_error *err);
 int store_finish(struct vmundo *v, const struct store_operation *op, const struct record *after, const char *outcome,
                  const char *message, struct vmundo_error *err);
 int store_abandon(struct vmundo *v, const struct store_operation *op, const char *outcome, const char *message,

@@ -379,8 +379,8 @@ static int choose(const struct record *r, const struct store_rows *all, const st
     return 0;
 }
 
-/* Of branches that rest on one another, while the guest runs. A recorder does it by itself. What was removed is removed, whatever
- * becomes of it. */
+/* Of branches that rest on one another, while the guest runs. A recorder does it by itself. What was removed is
+ * removed, whatever becomes of it. */
 static int merge_what_is_left(struct operation *op, struct vmundo_error *err)
 {
     struct vmundo_error e = {0};

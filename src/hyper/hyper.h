@@ -66,10 +66,10 @@ struct instance {
      * is only read. Unless it holds the RAM as well, `ram` must be RAM of that instant. Domain and options must give
      * the same machine as then; names, MAC addresses, and where disks and network come from, may differ. */
     const char *saved;
-    /* Not NULL: start it as a reserve, beside another instance of the same domain whose directory has this name ("run.3")
-     * and lies where this one's does. It has all it needs; without .saved it neither boots nor loads anything before load is
-     * called. It tells the network nothing before it runs, and if that other one ends before, it ends, too, and is then as
-     * if it had never been started. */
+    /* Not NULL: start it as a reserve, beside another instance of the same domain whose directory has this name
+     * ("run.3") and lies where this one's does. It has all it needs; without .saved it neither boots nor loads anything
+     * before load is called. It tells the network nothing before it runs, and if that other one ends before, it ends,
+     * too, and is then as if it had never been started. */
     const char *reserve_for;
     /* Whose saved state that is, or is to become (save): any text; one with another text is refused. May be NULL. */
     const char *saved_of;
@@ -93,13 +93,13 @@ struct hyper_move {
     const char *vdev, *path, *format;
 };
 
-/* Images below the one that a disk is on: what stands in chain[top], and in those between the two, is to be written into
- * chain[base]. */
+/* Images below the one that a disk is on: what stands in chain[top], and in those between the two, is to be written
+ * into chain[base]. */
 struct hyper_merge {
     const char *vdev;
-    char *const *chain; /* paths of overlays, from the one that the disk is on downwards */
+    char *const *chain;  /* paths of overlays, from the one that the disk is on downwards */
     size_t n, top, base; /* 0 < top < base < n */
-    const char *below;  /* what the lowest of them rests on */
+    const char *below;   /* what the lowest of them rests on */
 };
 
 struct hyper_driver {
@@ -186,11 +186,11 @@ struct hyper_driver {
     int (*moved)(const struct instance *i, const struct hyper_move *moves, size_t n, bool *ret,
                  struct vmundo_error *err);
 
-    /* Have the hypervisor write images that a disk rests on into a lower one of them, while the guest runs, and then do without
-     * them; in what rests on chain[top] its name stays as it is. Returns at once: *ret_done false, it is under way, and the
-     * same call will tell when it is done; true: all of it is in chain[base], durable, and the hypervisor reads nothing
-     * from the others any more. It is whole or not done, whoever is killed. One at a time. May be missing, all three: then
-     * what a disk rests on stays as it is. Errors: VMUNDO_CONFLICT the domain is off. */
+    /* Have the hypervisor write images that a disk rests on into a lower one of them, while the guest runs, and then do
+     * without them; in what rests on chain[top] its name stays as it is. Returns at once: *ret_done false, it is under
+     * way, and the same call will tell when it is done; true: all of it is in chain[base], durable, and the hypervisor
+     * reads nothing from the others any more. It is whole or not done, whoever is killed. One at a time. May be
+     * missing, all three: then what a disk rests on stays as it is. Errors: VMUNDO_CONFLICT the domain is off. */
     int (*merge)(const struct instance *i, const struct hyper_merge *m, bool *ret_done, struct vmundo_error *err);
     /* Is it under way? Not when it is done, and not when it failed. */
     int (*merging)(const struct instance *i, bool *ret, struct vmundo_error *err);

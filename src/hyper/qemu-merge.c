@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * qemu-merge.c: what a disk rests on becomes less while the guest runs. QEMU's job block-commit writes what stands in one
- * overlay, top, into a lower one, base, and then leaves top out; it copies exactly what stands there, so that at any
- * moment top hides all that is new in base. That the overlay above names top, whose name base gets afterwards (the storage's
- * work), stays so (backing-file).
+ * qemu-merge.c: what a disk rests on becomes less while the guest runs. QEMU's job block-commit writes what stands in
+ * one overlay, top, into a lower one, base, and then leaves top out; it copies exactly what stands there, so that at
+ * any moment top hides all that is new in base. That the overlay above names top, whose name base gets afterwards (the
+ * storage's work), stays so (backing-file).
  *
- * QEMU must open base for writing, and the overlay above, for its name. It can open nothing by its name when root started it. So,
- * before the first merge, overlays that it opened by their names when it started are opened anew, handed over, and put
- * in the places of those (blockdev-reopen).
+ * QEMU must open base for writing, and the overlay above, for its name. It can open nothing by its name when root
+ * started it. So, before the first merge, overlays that it opened by their names when it started are opened anew,
+ * handed over, and put in the places of those (blockdev-reopen).
  *
  * Which node is which file is asked of the kernel: file names change, and QEMU does not learn of it.
  */
@@ -74,7 +74,8 @@ static int add_node(struct merging *w, const char *name, unsigned set, const str
     return 0;
 }
 
-/* A set of descriptors is marked with the name of its node; that of the disk itself, from when QEMU started, is known. */
+/* A set of descriptors is marked with the name of its node; that of the disk itself, from when QEMU started, is known.
+ */
 static int add_set(struct merging *w, pid_t pid, const json_t *one, struct vmundo_error *err)
 {
     uint64_t set, fd;
@@ -191,8 +192,12 @@ static int open_again(struct merging *w, const json_t *nodes, size_t from, char 
     snprintf(below, sizeof(below), "%s", origin);
     for (size_t i = w->m->n; i > from; i--) {
         new_name(w, i - 1, top);
-        const struct qemu_image image = {
-            .node = top, .path = w->m->chain[i - 1], .format = "qcow2", .below = below, .readonly = true, .first = w->first};
+        const struct qemu_image image = {.node = top,
+                                         .path = w->m->chain[i - 1],
+                                         .format = "qcow2",
+                                         .below = below,
+                                         .readonly = true,
+                                         .first = w->first};
         if (qemu_open_image(&w->q, &image, err) < 0)
             return -1;
         memcpy(below, top, sizeof(below));
@@ -209,8 +214,9 @@ static int put_under(struct merging *w, const json_t *nodes, const char *top, st
     bool readonly = json_is_true(json_object_get(find_name(nodes, w->m->vdev), "ro"));
     if (!protocol)
         return error_set(err, VMUNDO_FAILED, "QEMU does not have the disk %s open", w->m->vdev);
-    json_t *o = json_pack("{s:[{s:s, s:s, s:b, s:s, s:s, s:s}]}", "options", "node-name", w->m->vdev, "driver", "qcow2",
-                          "read-only", readonly, "discard", discard ? discard : "ignore", "file", protocol, "backing", top);
+    json_t *o =
+        json_pack("{s:[{s:s, s:s, s:b, s:s, s:s, s:s}]}", "options", "node-name", w->m->vdev, "driver", "qcow2",
+                  "read-only", readonly, "discard", discard ? discard : "ignore", "file", protocol, "backing", top);
     return o ? qmp_call(&w->q, "blockdev-reopen", o, NULL, err) : error_nomem(err);
 }
 
@@ -257,8 +263,8 @@ static int has_job(struct qmp *q, bool *ret, struct vmundo_error *err)
     return 0;
 }
 
-/* Nothing rests on top any more when the job is done, and only then can it be closed; somebody who was killed may have done
- * that. When QEMU has written its tables of base it has it open for reading only, as it was before. */
+/* Nothing rests on top any more when the job is done, and only then can it be closed; somebody who was killed may have
+ * done that. When QEMU has written its tables of base it has it open for reading only, as it was before. */
 static int close_merged(struct merging *w, const char *base, bool *ret, struct vmundo_error *err)
 {
     AUTO_JSON json_t *nodes = NULL;
@@ -293,8 +299,8 @@ static int start_job(struct merging *w, const char *base, struct vmundo_error *e
         return -1;
     if (!top)
         return error_set(err, VMUNDO_FAILED, "QEMU does not have %s open", w->m->chain[w->m->top]);
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s}", "job-id", JOB, "device", on, "top-node", top->name, "base-node", base,
-                          "backing-file", w->m->chain[w->m->top]);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s}", "job-id", JOB, "device", on, "top-node", top->name, "base-node",
+                          base, "backing-file", w->m->chain[w->m->top]);
     return o ? qmp_call(&w->q, "block-commit", o, NULL, err) : error_nomem(err);
 }
 

@@ -126,9 +126,9 @@ int qemu_open_image(struct qmp *q, const struct qemu_image *m, struct vmundo_err
         return -1;
     snprintf(path, sizeof(path), "/dev/fdset/%u", set);
     discard = discard ? discard : "ignore";
-    json_t *o = json_pack("{s:s, s:s, s:b, s:s?, s:s, s:{s:s, s:s, s:b, s:s}}", "node-name", m->node, "driver", m->format,
-                          "read-only", m->readonly, "backing", m->below, "discard", discard, "file", "driver", "file",
-                          "filename", path, "read-only", false, "discard", discard);
+    json_t *o = json_pack("{s:s, s:s, s:b, s:s?, s:s, s:{s:s, s:s, s:b, s:s}}", "node-name", m->node, "driver",
+                          m->format, "read-only", m->readonly, "backing", m->below, "discard", discard, "file",
+                          "driver", "file", "filename", path, "read-only", false, "discard", discard);
     return o ? qmp_call(q, "blockdev-add", o, NULL, err) : error_nomem(err);
 }
 

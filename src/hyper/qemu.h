@@ -2,8 +2,8 @@
 /*
  * qemu.h: what the files of the qemu driver share: qemu.c (the driver: looking, asking the guest), qemu-start.c and
  * qemu-end.c (starting QEMU under its monitor, ending both), qemu-console.c, qemu-net.c (network devices), qemu-save.c
- * (saving the guest's state), qemu-move.c (disks that go on in other images), qemu-merge.c (what they rest on becomes less), qemu-files.c (what QEMU has opened); qemu-argv.c, qemu-saved.c and qemu-disk.c
- * have headers of their own.
+ * (saving the guest's state), qemu-move.c (disks that go on in other images), qemu-merge.c (what they rest on becomes
+ * less), qemu-files.c (what QEMU has opened); qemu-argv.c, qemu-saved.c and qemu-disk.c have headers of their own.
  */
 #ifndef HYPER_QEMU_H
 #define HYPER_QEMU_H
@@ -53,7 +53,8 @@ int qemu_connect_live(const struct instance *i, int *ret_dirfd, struct qmp *q, s
 /* The node that a disk is on, borrowed from blocks (the answer to query-block). */
 int qemu_find_node(const json_t *blocks, const char *vdev, const char **ret_node, struct vmundo_error *err);
 
-/* The -blockdev with which the disk vdev was started, which has its name, from the monitor's orders; the caller's, or NULL. */
+/* The -blockdev with which the disk vdev was started, which has its name, from the monitor's orders; the caller's, or
+ * NULL. */
 json_t *qemu_first_node(const json_t *spec, const char *vdev);
 
 /* Have QEMU open an image, by one descriptor for reading and writing, whether or not it writes to it at first: it does
@@ -61,7 +62,7 @@ json_t *qemu_first_node(const json_t *spec, const char *vdev);
  * descriptor is marked with the node's name. */
 struct qemu_image {
     const char *node, *path, *format;
-    const char *below;   /* the node that it rests on, NULL: none as yet */
+    const char *below; /* the node that it rests on, NULL: none as yet */
     bool readonly;
     const json_t *first; /* qemu_first_node() of its disk: how discards are treated */
 };

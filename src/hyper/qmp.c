@@ -241,7 +241,8 @@ int qmp_add_fd(struct qmp *q, int fd, const char *of, unsigned *ret, struct vmun
 {
     AUTO_JSON json_t *answer = NULL;
     uint64_t set;
-    if (call(q, "add-fd", json_pack("{s:s}", "opaque", of), fd, &answer, err) < 0 || json_get_u64(answer, "fdset-id", &set, err) < 0)
+    if (call(q, "add-fd", json_pack("{s:s}", "opaque", of), fd, &answer, err) < 0 ||
+        json_get_u64(answer, "fdset-id", &set, err) < 0)
         return -1;
     *ret = (unsigned)set;
     return 0;

@@ -55,7 +55,8 @@ int qmp_version(struct qmp *q, char **ret, struct vmundo_error *err);
 int qmp_give_fd(struct qmp *q, int fd, const char *name, struct vmundo_error *err);
 
 /* Hand QEMU a descriptor of a file in a set of its own, which it opens as "/dev/fdset/N"; *ret is N. `of` (query-fdsets
- * tells it) says what it is of. The set stays until it is removed ("remove-fd"), for as long as anybody is connected. */
+ * tells it) says what it is of. The set stays until it is removed ("remove-fd"), for as long as anybody is connected.
+ */
 int qmp_add_fd(struct qmp *q, int fd, const char *of, unsigned *ret, struct vmundo_error *err);
 
 /* Before anything is migrated, the same on both sides: is RAM that is shared with a file left out? */

@@ -91,8 +91,11 @@ int monitor_record_read(int dirfd, struct monitor_record *ret, struct vmundo_err
     struct sys_process process;
     if (rundir_get(dirfd, RUNDIR_MONITOR_LOCK, &o, err) < 0 || rundir_process_parse(o, &process, err) < 0)
         return -1;
-    *ret = (struct monitor_record){process, json_opt_bool(o, "paused", false), json_opt_bool(o, "held", false),
-                                   json_opt_bool(o, "no_room", false), json_opt_bool(o, "crowded", false),
+    *ret = (struct monitor_record){process,
+                                   json_opt_bool(o, "paused", false),
+                                   json_opt_bool(o, "held", false),
+                                   json_opt_bool(o, "no_room", false),
+                                   json_opt_bool(o, "crowded", false),
                                    json_opt_bool(o, "frozen", false)};
     return 0;
 }

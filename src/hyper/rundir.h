@@ -65,7 +65,8 @@ int rundir_lock(int dirfd, const char *name);
 /* Does somebody hold it? Leaves no trace. A file that is not there is not locked. */
 int rundir_is_locked(int dirfd, const char *name, bool *ret, struct vmundo_error *err);
 
-/* A pidfd, the caller's, of a process that holds it, when no file says which one that is; or -1 and errno: ESRCH nobody does. */
+/* A pidfd, the caller's, of a process that holds it, when no file says which one that is; or -1 and errno: ESRCH nobody
+ * does. */
 int rundir_lock_holder(int dirfd, const char *name);
 
 /* Replace a small file of the directory, atomically but not durably: after a power cut nothing here counts. */

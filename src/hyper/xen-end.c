@@ -72,8 +72,11 @@ static int end_xl(struct xen_run *n, const struct instance *i, struct vmundo_err
         if (xen_run_refresh(n, err) < 0)
             return -1;
     }
-    return !n->xl_lives ? 0 : error_set(err, VMUNDO_FAILED, "xl is still creating the domain, and does not end when it is killed; "
-                                        "what it waits for is in %s/%s", i->dir, XEN_LOG);
+    return !n->xl_lives ? 0
+                        : error_set(err, VMUNDO_FAILED,
+                                    "xl is still creating the domain, and does not end when it is killed; "
+                                    "what it waits for is in %s/%s",
+                                    i->dir, XEN_LOG);
 }
 
 int xen_destroy(const struct instance *i, struct vmundo_error *err)

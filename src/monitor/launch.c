@@ -182,8 +182,8 @@ static void kill_child(struct monitor *m)
     unlinkat(m->dir, RUNDIR_QEMU_PID, 0);
 }
 
-/* A reserve is told now what need not be said when time counts. When it has loaded a state it is not to tell the network,
- * since another one runs; that is done when it does. */
+/* A reserve is told now what need not be said when time counts. When it has loaded a state it is not to tell the
+ * network, since another one runs; that is done when it does. */
 static int prepare_reserve(struct monitor *m, struct vmundo_error *err)
 {
     return qmp_ignore_shared(&m->qmp, true, err) < 0

@@ -171,8 +171,8 @@ static void write_end(struct monitor *m)
         log_say("cannot write down how it ended: %s", e.msg);
 }
 
-/* With QEMU out of the session in which the command was given; a QEMU that runs has left that already. Whoever waited for our
- * report does not wait for this. */
+/* With QEMU out of the session in which the command was given; a QEMU that runs has left that already. Whoever waited
+ * for our report does not wait for this. */
 static void leave_session(const struct monitor *m, bool attach, const char *domain)
 {
     struct vmundo_error e = {0};

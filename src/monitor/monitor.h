@@ -14,12 +14,10 @@
  * descriptors of hyper/rundir.h; standard error is qemu.log. Its orders are in spec.json:
  *     argv         of QEMU
  *     taps         how many descriptors there are from MONITOR_FD_TAP on, for QEMU
- *     images       for each disk that has one, by its name, the image, for `move`; as many descriptors from MONITOR_FD_DISK on
- *     timeout_ms   for QEMU to come up, and to load what was saved
- *     ram          "anonymous"; "shared", "private": from the file MONITOR_FD_RAM
- *     saved        not there: the guest boots; else the version of the QEMU that has saved it to MONITOR_FD_SAVED, which
- *                  stands where its stream begins
- *     saved_ram    is RAM in that stream?
+ *     images       for each disk that has one, by its name, the image, for `move`; as many descriptors from
+ * MONITOR_FD_DISK on timeout_ms   for QEMU to come up, and to load what was saved ram          "anonymous"; "shared",
+ * "private": from the file MONITOR_FD_RAM saved        not there: the guest boots; else the version of the QEMU that
+ * has saved it to MONITOR_FD_SAVED, which stands where its stream begins saved_ram    is RAM in that stream?
  *     reserve_for  not there; or the name of another instance's directory beside ours: QEMU waits, and ends when that
  *                  instance has ended, unless a saved state has been loaded by then
  *     on_poweroff, on_reboot, on_crash    "destroy", "restart", "preserve"
@@ -69,10 +67,10 @@ struct agent {
 
 /* Free space where the guest's RAM file is. */
 struct room {
-    int fd;              /* of the file; -1: the RAM is no file, or a private mapping */
-    bool known;          /* what is left */
-    uint64_t left, due;  /* bytes; when to look again */
-    double rate;         /* bytes per millisecond that go */
+    int fd;             /* of the file; -1: the RAM is no file, or a private mapping */
+    bool known;         /* what is left */
+    uint64_t left, due; /* bytes; when to look again */
+    double rate;        /* bytes per millisecond that go */
     uint64_t rated, rated_left;
 };
 

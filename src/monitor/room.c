@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * room.c: a guest whose RAM is a file in a file system that is full is killed by the kernel (SIGBUS) as soon as it writes
- * to a page that has no block of its own yet. So the free space there is looked at, the more often the less there is, and
- * before the end the guest is paused until there is room again. Its disks' branches, which are there as well, are saved
- * from the end in the same way.
+ * room.c: a guest whose RAM is a file in a file system that is full is killed by the kernel (SIGBUS) as soon as it
+ * writes to a page that has no block of its own yet. So the free space there is looked at, the more often the less
+ * there is, and before the end the guest is paused until there is room again. Its disks' branches, which are there as
+ * well, are saved from the end in the same way.
  *
  * How often: what stands between us and the reserve takes at least so long to be used up as FASTEST says; a guest that
- * writes to new pages has a fault of the file system for each, and is slower. How much is kept in reserve: what can be used in
- * the shortest time between two looks, and what QEMU, paused, still writes to the guest's RAM (requests to its disks that
- * are on their way); more while room goes quickly, for then a look that comes late costs more. A file system that is
- * fairly full, and stays so, has a guest in it run on, down to RESERVE.
+ * writes to new pages has a fault of the file system for each, and is slower. How much is kept in reserve: what can be
+ * used in the shortest time between two looks, and what QEMU, paused, still writes to the guest's RAM (requests to its
+ * disks that are on their way); more while room goes quickly, for then a look that comes late costs more. A file system
+ * that is fairly full, and stays so, has a guest in it run on, down to RESERVE.
  */
 #include "monitor/monitor.h"
 
@@ -21,13 +21,13 @@
 #define MIB (UINT64_C(1) << 20)
 #define RESERVE (16 * MIB)
 #define MOST_RESERVE (64 * MIB)
-#define FASTEST MIB              /* bytes per millisecond */
+#define FASTEST MIB /* bytes per millisecond */
 #define SHORTEST_MS 10u
 #define LONGEST_MS 2000u
 #define RATE_MS 250u
 #define FADES_MS 4000u
-#define LATE_MS 250u             /* so late a look can be, on a busy machine */
-#define PAUSED_MS 500u           /* between two looks while the guest is paused: it begins anew when it runs */
+#define LATE_MS 250u   /* so late a look can be, on a busy machine */
+#define PAUSED_MS 500u /* between two looks while the guest is paused: it begins anew when it runs */
 
 /* Opened anew, and not to be used: the locks on the file are QEMU's alone. */
 void room_open(struct monitor *m, pid_t pid, int fd)
@@ -41,7 +41,8 @@ void room_open(struct monitor *m, pid_t pid, int fd)
         log_say("nobody watches the room for the guest's RAM: %s", strerror(errno));
 }
 
-/* How quickly room goes, bytes per millisecond: in the last RATE_MS, or what was seen before and fades within seconds. */
+/* How quickly room goes, bytes per millisecond: in the last RATE_MS, or what was seen before and fades within seconds.
+ */
 static void note_rate(struct room *r, uint64_t now)
 {
     uint64_t ms = now - r->rated;

@@ -13,8 +13,8 @@
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 
-/* An attribute that could not be looked for is not one that is missing: what is under a disk, and who has it in use, depends
- * on it. */
+/* An attribute that could not be looked for is not one that is missing: what is under a disk, and who has it in use,
+ * depends on it. */
 static int read_attr(dev_t dev, const char *below, const char *attr, char **ret, struct vmundo_error *err)
 {
     AUTO_FREE char *path = str_printf(err, "/sys/dev/block/%u:%u/%s%s", major(dev), minor(dev), below, attr);
@@ -24,7 +24,8 @@ static int read_attr(dev_t dev, const char *below, const char *attr, char **ret,
     if (!path)
         return -1;
     if (sys_read_file(AT_FDCWD, path, 65536, &text, &len, &e) < 0) {
-        bool missing = e.errnum == ENOENT || e.errnum == ENOTDIR || e.errnum == ENODEV || e.errnum == ENXIO || e.errnum == EACCES;
+        bool missing =
+            e.errnum == ENOENT || e.errnum == ENOTDIR || e.errnum == ENODEV || e.errnum == ENXIO || e.errnum == EACCES;
         if (!missing && err)
             *err = e;
         return missing ? 0 : -1;
@@ -45,7 +46,8 @@ int block_disk_attr(dev_t dev, const char *attr, char **ret, struct vmundo_error
 {
     AUTO_FREE char *partition = NULL;
     *ret = NULL;
-    return block_attr(dev, "partition", &partition, err) < 0 ? -1 : read_attr(dev, partition ? "../" : "", attr, ret, err);
+    return block_attr(dev, "partition", &partition, err) < 0 ? -1
+                                                             : read_attr(dev, partition ? "../" : "", attr, ret, err);
 }
 
 uint64_t block_attr_u64(dev_t dev, const char *attr, uint64_t missing)

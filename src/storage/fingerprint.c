@@ -94,7 +94,8 @@ static int take_counters(int fd, char **ret, uint64_t *ret_size, struct vmundo_e
         return -1;
     boot[strcspn(boot, "\n")] = '\0';
     AUTO_FREE char *seq = NULL, *counts = NULL, *stat = NULL;
-    if (block_disk_attr(st.st_rdev, "diskseq", &seq, err) < 0 || block_disk_attr(st.st_rdev, "queue/iostats", &counts, err) < 0 ||
+    if (block_disk_attr(st.st_rdev, "diskseq", &seq, err) < 0 ||
+        block_disk_attr(st.st_rdev, "queue/iostats", &counts, err) < 0 ||
         block_attr(st.st_rdev, "stat", &stat, err) < 0)
         return -1;
     uint64_t written = 0; /* its seventh field, Documentation/block/stat.rst */

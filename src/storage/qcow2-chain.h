@@ -33,8 +33,9 @@ int chain_remove(const struct branch *b, struct vmundo_error *err);
 int chain_find_merge(const struct branch *b, struct merge *ret, struct vmundo_error *err);
 int chain_merged(const struct merge *m, struct vmundo_error *err);
 
-/* ---- for the files of the driver: names are those of overlays in the directory dirfd, which is locked (flock) by whoever
- * removes or renames there ------------------------------------------------------------------------------------------ */
+/* ---- for the files of the driver: names are those of overlays in the directory dirfd, which is locked (flock) by
+ * whoever removes or renames there
+ * ------------------------------------------------------------------------------------------ */
 
 /* The name of an overlay of ours in a path, or NULL. */
 const char *chain_overlay_name(const char *path);

@@ -3,10 +3,11 @@
  * qcow2-merge.c: overlays in a chain that belong to nobody any more (.gone). Which can be merged; what becomes of the
  * files when QEMU has done it; and the sweeping up after somebody who was killed in the middle.
  *
- * A merge goes downwards: what stands in the overlay above (top) is written into the lowest one that is gone (base), which
- * then gets top's name. It costs as much as top holds, however large base is, and it is safe at every moment without any
- * order of writing: while base is written to, top hides all that is written there; when base is whole, a rename puts it in
- * top's place; and what rests on top, also of other branches of the domain, goes on naming it by the same name.
+ * A merge goes downwards: what stands in the overlay above (top) is written into the lowest one that is gone (base),
+ * which then gets top's name. It costs as much as top holds, however large base is, and it is safe at every moment
+ * without any order of writing: while base is written to, top hides all that is written there; when base is whole, a
+ * rename puts it in top's place; and what rests on top, also of other branches of the domain, goes on naming it by the
+ * same name.
  */
 #include "storage/qcow2-chain.h"
 
@@ -24,7 +25,7 @@
 struct survey {
     struct overlay {
         char *name, *below;
-    } *list;
+    } * list;
     size_t n;
 };
 
@@ -63,7 +64,8 @@ static int survey(int dirfd, const char *like, struct survey *ret, struct vmundo
     if (!d)
         return error_errno(err, errno, "cannot list the directory of %s", like);
     while ((r = sys_next_entry(d, &e, err)) > 0)
-        if (!strncmp(e->d_name, like, stem) && chain_is_overlay(e->d_name) && add_overlay(ret, dirfd, e->d_name, err) < 0)
+        if (!strncmp(e->d_name, like, stem) && chain_is_overlay(e->d_name) &&
+            add_overlay(ret, dirfd, e->d_name, err) < 0)
             return -1;
     return r;
 }
@@ -84,7 +86,8 @@ static const struct overlay *find(const struct survey *s, const char *name)
     return NULL;
 }
 
-/* "disk.img@web.1a2b3c4d.7.qcow2": as far as all overlays of one domain are called alike, behind the last point but one. */
+/* "disk.img@web.1a2b3c4d.7.qcow2": as far as all overlays of one domain are called alike, behind the last point but
+ * one. */
 static size_t owner_length(const char *name)
 {
     size_t n = strlen(name);
@@ -102,8 +105,8 @@ static bool is_foreign(const char *name, const char *ours)
     return owner_length(name) != n || strncmp(name, ours, n);
 }
 
-/* The first of the chain on which an overlay of another domain rests, by way of whatever others. From there downwards nothing is to be
- * touched: that domain may be running, or be started at any moment. */
+/* The first of the chain on which an overlay of another domain rests, by way of whatever others. From there downwards
+ * nothing is to be touched: that domain may be running, or be started at any moment. */
 static size_t first_shared(const struct survey *s, const struct strv *chain)
 {
     size_t first = chain->n;
@@ -132,7 +135,8 @@ static int is_free(int dirfd, const struct survey *s, const char *path, bool *re
     return 0;
 }
 
-/* The uppermost that can be. The first of the chain is what a guest writes to: it is left alone, until there is a checkpoint. */
+/* The uppermost that can be. The first of the chain is what a guest writes to: it is left alone, until there is a
+ * checkpoint. */
 static int choose(int dirfd, const struct survey *s, struct merge *m, struct vmundo_error *err)
 {
     size_t end = first_shared(s, &m->chain);
@@ -178,7 +182,8 @@ static int copy_mark(int from, int to, struct vmundo_error *err)
     ssize_t n = fgetxattr(from, SIDECAR_XATTR, text, sizeof(text));
     if (n < 0)
         return errno == ENODATA || errno == EOPNOTSUPP ? 0 : error_errno(err, errno, "cannot read " SIDECAR_XATTR);
-    return fsetxattr(to, SIDECAR_XATTR, text, (size_t)n, 0) < 0 ? error_errno(err, errno, "cannot set " SIDECAR_XATTR) : 0;
+    return fsetxattr(to, SIDECAR_XATTR, text, (size_t)n, 0) < 0 ? error_errno(err, errno, "cannot set " SIDECAR_XATTR)
+                                                                : 0;
 }
 
 static int put_in_place(int dirfd, const char *base, const char *top, struct vmundo_error *err)
@@ -199,7 +204,8 @@ static int put_in_place(int dirfd, const char *base, const char *top, struct vmu
 int chain_merged(const struct merge *m, struct vmundo_error *err)
 {
     AUTO_CLOSE int dirfd = -1;
-    const char *base = chain_overlay_name(m->chain.items[m->base]), *above = chain_overlay_name(m->chain.items[m->base - 1]);
+    const char *base = chain_overlay_name(m->chain.items[m->base]),
+               *above = chain_overlay_name(m->chain.items[m->base - 1]);
     const char *top;
     bool gone = false, others = false;
     if (sidecar_open(m->chain.items[m->top], false, &dirfd, &top, err) < 0)

@@ -25,7 +25,8 @@
 #include <inttypes.h>
 
 #define OVERLAY_OPTIONS "cluster_size=128k,extended_l2=on"
-#define OVERLAY_TABLES (4 * (128 << 10)) /* header, reference counts and two levels of tables, for each 1 GiB of the disk one more */
+#define OVERLAY_TABLES                                                                                                 \
+    (4 * (128 << 10)) /* header, reference counts and two levels of tables, for each 1 GiB of the disk one more */
 #define MAX_BACKING_NAME 1023 /* docs/interop/qcow2.txt */
 
 /* ---- claim ------------------------------------------------------------------------------------------------------ */

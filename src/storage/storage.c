@@ -258,8 +258,9 @@ int storage_merged(const struct branch *b, const struct merge *m, struct vmundo_
 {
     if (!b->driver->merged)
         return cannot(b, "merge branches", err);
-    return b->driver->merged(m, err) < 0 ? error_wrap(err, "cannot put the merged %s in its place", m->chain.items[m->top])
-                                         : 0;
+    return b->driver->merged(m, err) < 0
+               ? error_wrap(err, "cannot put the merged %s in its place", m->chain.items[m->top])
+               : 0;
 }
 
 int storage_glance(const struct branch *b, struct branch_status *ret, struct vmundo_error *err)

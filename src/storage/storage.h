@@ -75,7 +75,7 @@ struct branch_status {
     char *bound;             /* what can fill up under it: "snapshot", "thin data", "thin metadata"; NULL: nothing */
     double fill;             /* how full that is, 0 to 1 */
     uint64_t room;           /* bytes that the guest can write, at least, before it is full */
-    uint64_t overhead;       /* of `used`, what is not the disk's content, and goes when it is merged (STORAGE_ON_BRANCH) */
+    uint64_t overhead; /* of `used`, what is not the disk's content, and goes when it is merged (STORAGE_ON_BRANCH) */
     unsigned depth;          /* how many other branches it rests on, one on the other (STORAGE_ON_BRANCH) */
 };
 
@@ -143,8 +143,8 @@ struct storage_driver {
      * now: the same file or device, with base's content, and the mark. May be missing: that cannot be. What is cut off
      * half way leaves a branch that is worth nothing. */
     int (*refill)(struct branch *b, const struct mark *m, struct vmundo_error *err);
-    /* Fill in b what create has filled in when it made this branch, with that mark; VMUNDO_CONFLICT if it is not there, whole.
-     * Missing where refill is. */
+    /* Fill in b what create has filled in when it made this branch, with that mark; VMUNDO_CONFLICT if it is not there,
+     * whole. Missing where refill is. */
     int (*recall)(struct branch *b, const struct mark *m, struct vmundo_error *err);
 
     /* As create, and settle makes it durable: a guest that is paused meanwhile need not wait for the disk. Until then a
@@ -172,12 +172,13 @@ struct storage_driver {
      * wrote and never flushed need not count. Only for STORAGE_ON_BRANCH. */
     int (*untouched)(const struct branch *b, bool *ret, struct vmundo_error *err);
 
-    /* What below b, on which a guest may be running, can be merged? Nothing on which another domain's branches rest, since
-     * one of them could be starting. What is left of a merge that was cut off is removed first. May be missing, both: branches that are gone stay until nothing rests on them. */
+    /* What below b, on which a guest may be running, can be merged? Nothing on which another domain's branches rest,
+     * since one of them could be starting. What is left of a merge that was cut off is removed first. May be missing,
+     * both: branches that are gone stay until nothing rests on them. */
     int (*find_merge)(const struct branch *b, struct merge *ret, struct vmundo_error *err);
-    /* It is written, by whoever has these files open (hyper.h, merge): chain[base] takes the place of chain[top], durably,
-     * and what is not needed any more goes. Until then every branch shows what it did, whoever was cut off where: what is
-     * written into chain[base] is what those above it show in its place anyway. */
+    /* It is written, by whoever has these files open (hyper.h, merge): chain[base] takes the place of chain[top],
+     * durably, and what is not needed any more goes. Until then every branch shows what it did, whoever was cut off
+     * where: what is written into chain[base] is what those above it show in its place anyway. */
     int (*merged)(const struct merge *m, struct vmundo_error *err);
 
     /* As inspect, from what costs next to nothing, for lists: ≤ 0.2 ms. *ret->health NULL: not known without a closer

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * scope.c: see scope.h. By busctl, which comes with systemd: a library for one call in the life of a process would stay in
- * its memory all that time. The call is org.freedesktop.systemd1(5)'s.
+ * scope.c: see scope.h. By busctl, which comes with systemd: a library for one call in the life of a process would stay
+ * in its memory all that time. The call is org.freedesktop.systemd1(5)'s.
  */
 #include "util/scope.h"
 
@@ -42,10 +42,17 @@ int scope_enter(const char *kind, const char *name, pid_t other, struct vmundo_e
     snprintf(others, sizeof(others), "%d", (int)(other ? other : getpid()));
     if (!about)
         return -1;
-    return process_run((const char *const[]){"busctl", "--quiet", "--timeout=2", "call", "org.freedesktop.systemd1",
-                                             "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "StartTransientUnit",
-                                             "ssa(sv)a(sa(sv))", unit, "fail", "4", "PIDs", "au", "2",
-                                             ours, others, "Description", "s", about, "Slice", "s", "machine.slice",
-                                             "CollectMode", "s", "inactive-or-failed", "0", NULL},
-                       TIMEOUT_MS, NULL, err);
+    /* clang-format off */
+    const char *const argv[] = {
+        "busctl", "--quiet", "--timeout=2", "call",
+        "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager",
+        "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail",
+        "4", "PIDs", "au", "2", ours, others,
+        "Description", "s", about,
+        "Slice", "s", "machine.slice",
+        "CollectMode", "s", "inactive-or-failed",
+        "0", NULL,
+    };
+    /* clang-format on */
+    return process_run(argv, TIMEOUT_MS, NULL, err);
 }
