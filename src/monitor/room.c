@@ -23,7 +23,7 @@
 #define MOST_RESERVE (64 * MIB)
 #define FASTEST MIB /* bytes per millisecond */
 #define SHORTEST_MS 10u
-#define LONGEST_MS 2000u
+#define LONGEST_MS 100u /* somebody else can take any amount in an instant (fallocate), and the guest writes on */
 #define RATE_MS 250u
 #define FADES_MS 4000u
 #define LATE_MS 250u   /* so late a look can be, on a busy machine */
@@ -90,8 +90,12 @@ static void pause_guest(struct monitor *m)
         return; /* who has paused it may let it run: then it is our turn */
     m->record.crowded = true;
     record_write(m);
-    if (qmp_do(&m->qmp, "stop", &e) < 0)
+    if (qmp_do(&m->qmp, "stop", &e) < 0) { /* the next look tries again */
         log_say("the guest cannot be paused: %s", e.msg);
+        m->record.crowded = false;
+        m->record_changed = true;
+        return;
+    }
     log_say("there is hardly any room for the guest's RAM and branches, %llu MiB: it stands still until there is",
             (unsigned long long)(m->room.left / MIB));
 }
