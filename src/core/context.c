@@ -281,6 +281,25 @@ int context_domain_dir(const struct vmundo *v, const char *name, bool create, in
     return 0;
 }
 
+int context_domain_folders(const struct vmundo *v, struct strv *ret, struct vmundo_error *err)
+{
+    AUTO_CLOSE int domains = -1;
+    if (v->dirfd < 0)
+        return 0;
+    if (open_domains(v, &domains, err) < 0)
+        return -1;
+    AUTO_DIR DIR *d = fdopendir(domains);
+    if (!d)
+        return error_errno(err, errno, "cannot read %s/domains", v->state_dir);
+    (void)TAKE_FD(domains);
+    const struct dirent *e;
+    int r;
+    while ((r = sys_next_entry(d, &e, err)) > 0)
+        if (vmundo_name_is_valid(e->d_name) && strv_add(ret, e->d_name, err) < 0)
+            return -1;
+    return r;
+}
+
 #define STILL_WRITTEN_MS 2000
 
 /* A recorder or guard that is just noticing that its domain is gone may write there until then. */

@@ -14,6 +14,7 @@
 #define CORE_CONTEXT_H
 
 #include "util/error.h"
+#include "util/str.h"
 
 #include <sqlite3.h>
 
@@ -42,6 +43,9 @@ void context_stage(const struct vmundo *v, const char *domain, const char *stage
 
 /* Open (and if create, make) domains/NAME; *ret_fd is the caller's. errnum ENOENT when it is not there. */
 int context_domain_dir(const struct vmundo *v, const char *name, bool create, int *ret_fd, struct vmundo_error *err);
+
+/* The names of the folders in domains/, added to *ret. */
+int context_domain_folders(const struct vmundo *v, struct strv *ret, struct vmundo_error *err);
 
 /* Remove domains/NAME and all in it, durable: a record.json that came back would be taken for a domain whose row was lost. */
 int context_remove_domain_dir(const struct vmundo *v, const char *name, struct vmundo_error *err);

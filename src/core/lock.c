@@ -173,16 +173,10 @@ void lock_release(struct lock *l)
     *l = (struct lock)LOCK_INIT;
 }
 
-static void cleanup_dir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
 int lock_sweep(const struct vmundo *v, unsigned *count, struct vmundo_error *err)
 {
     int dirfd = openat(v->dirfd, "locks", O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    CLEANUP(cleanup_dir) DIR *d = dirfd < 0 ? NULL : fdopendir(dirfd);
+    AUTO_DIR DIR *d = dirfd < 0 ? NULL : fdopendir(dirfd);
     if (!d)
         return error_errno(err, errno, "cannot read %s/locks", v->state_dir);
     const struct dirent *e;

@@ -28,28 +28,23 @@ bool merge_is_possible(const struct record *r)
 
 /* ---- that it is under way --------------------------------------------------------------------------------------- */
 
-static int open_folder(const struct vmundo *v, const char *name, int *ret, struct vmundo_error *err)
-{
-    return context_domain_dir(v, name, false, ret, err);
-}
-
 /* After a reboot it means nothing. */
 static int note(const struct vmundo *v, const char *name, struct vmundo_error *err)
 {
     AUTO_CLOSE int dir = -1;
-    return open_folder(v, name, &dir, err) < 0 ? -1 : sys_put_file(dir, NOTE_FILE, "", 0, err);
+    return context_domain_dir(v, name, false, &dir, err) < 0 ? -1 : sys_put_file(dir, NOTE_FILE, "", 0, err);
 }
 
 static bool is_noted(const struct vmundo *v, const char *name)
 {
     AUTO_CLOSE int dir = -1;
-    return open_folder(v, name, &dir, NULL) == 0 && faccessat(dir, NOTE_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    return context_domain_dir(v, name, false, &dir, NULL) == 0 && faccessat(dir, NOTE_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 static void forget(const struct vmundo *v, const char *name)
 {
     AUTO_CLOSE int dir = -1;
-    if (open_folder(v, name, &dir, NULL) == 0)
+    if (context_domain_dir(v, name, false, &dir, NULL) == 0)
         unlinkat(dir, NOTE_FILE, 0);
 }
 

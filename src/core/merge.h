@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * merge.h: branches that rest on one another and belong to nobody any more are merged into those above them, while the
+ * merge.h: branches that rest on one another and belong to nobody any more are merged with those above them, while the
  * guest runs. It is no operation: no record changes, and every checkpoint shows what it did, whoever is killed when.
  *
  * What takes long, the hypervisor's copying, is done without the domain's lock. Whoever takes that ends it first (that

@@ -158,9 +158,13 @@ static int leave(struct state *s, uint64_t off, bool *ret_on, struct vmundo_erro
     return 0;
 }
 
+static bool is_told_to_stop(const struct state *s)
+{
+    return s->stop && *s->stop;
+}
+
 /* Until then, or until there is nothing more to do. */
-static int wait_until(struct state *s, uint64_t due_ms, const volatile int *stop, bool *ret_wanted,
-                      struct vmundo_error *err)
+static int wait_until(struct state *s, uint64_t due_ms, bool *ret_wanted, struct vmundo_error *err)
 {
     for (;;) {
         uint64_t now = sys_monotonic_ms();
@@ -168,7 +172,7 @@ static int wait_until(struct state *s, uint64_t due_ms, const volatile int *stop
             return -1;
         /* A domain of the same name that was made after ours had been dropped has a lock file of its own. */
         *ret_wanted = *ret_wanted && attendant_owns_lock(s->v, &recorder, s->name, s->lock);
-        if (!*ret_wanted || now >= due_ms || (stop && *stop))
+        if (!*ret_wanted || now >= due_ms || is_told_to_stop(s))
             return 0;
         poll(NULL, 0, due_ms - now < LOOK_MS ? (int)(due_ms - now) : LOOK_MS);
     }
@@ -177,7 +181,7 @@ static int wait_until(struct state *s, uint64_t due_ms, const volatile int *stop
 static bool may_merge(const void *data)
 {
     const struct state *s = data;
-    return sys_monotonic_ms() < s->merge_until_ms && !(s->stop && *s->stop);
+    return sys_monotonic_ms() < s->merge_until_ms && !is_told_to_stop(s);
 }
 
 /* Where checkpoints rest on one another, what went is merged into what stays, until it is time for the next one. If
@@ -223,19 +227,18 @@ static void take(struct state *s, uint64_t *ret_due)
     say_how_it_goes(s, &e);
 }
 
-static int record(struct state *s, const volatile int *stop, struct vmundo_error *err)
+static int record(struct state *s, struct vmundo_error *err)
 {
     uint64_t due = 0;
     bool on = true;
-    s->stop = stop;
-    while (on && !(stop && *stop)) {
+    while (on && !is_told_to_stop(s)) {
         bool wanted;
         s->k.off = false;
-        if (wait_until(s, due, stop, &wanted, err) < 0)
+        if (wait_until(s, due, &wanted, err) < 0)
             return -1;
         if (s->between_ms == 0)
             s->between_ms = (double)s->every_ms;
-        if (wanted && !(stop && *stop)) {
+        if (wanted && !is_told_to_stop(s)) {
             take(s, &due);
             merge(s, due);
         }
@@ -247,7 +250,8 @@ static int record(struct state *s, const volatile int *stop, struct vmundo_error
 
 int vmundo_recorder(struct vmundo *v, const struct vmundo_recorder_options *o, struct vmundo_error *err)
 {
-    CLEANUP(state_clear) struct state s = {.v = v, .name = o->name, .lock = -1, .begun_ms = sys_monotonic_ms()};
+    CLEANUP(state_clear) struct state s = {.v = v, .name = o->name, .lock = -1, .begun_ms = sys_monotonic_ms(),
+                                             .stop = o->stop};
     if (!vmundo_name_is_valid(o->name))
         return error_set(err, VMUNDO_USAGE, "'%.63s' is no domain name", o->name ? o->name : "");
     if (o->lock_fd > 0 && attendant_owns_lock(v, &recorder, o->name, o->lock_fd)) {
@@ -256,7 +260,7 @@ int vmundo_recorder(struct vmundo *v, const struct vmundo_recorder_options *o, s
     } else if (attendant_lock(v, &recorder, o->name, &s.lock, err) < 0) {
         return -1;
     }
-    return record(&s, o->stop, err);
+    return record(&s, err);
 }
 
 /* ---- starting one ---------------------------------------------------------------------------------------------------

@@ -20,29 +20,6 @@ static void cleanup_vmundo(struct vmundo **v)
     vmundo_close(*v);
 }
 
-static void cleanup_dir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
-/* Names of the folders in domains/. */
-static int domain_folders(const struct vmundo *v, struct strv *ret, struct vmundo_error *err)
-{
-    if (v->dirfd < 0)
-        return 0;
-    int fd = openat(v->dirfd, "domains", O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    CLEANUP(cleanup_dir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    if (!d)
-        return error_errno(err, errno, "cannot read %s/domains", v->state_dir);
-    const struct dirent *e;
-    int r;
-    while ((r = sys_next_entry(d, &e, err)) > 0)
-        if (vmundo_name_is_valid(e->d_name) && strv_add(ret, e->d_name, err) < 0)
-            return -1;
-    return r;
-}
-
 static int open_or_rebuild(struct vmundo *v, bool *ret_rebuilt, struct vmundo_error *err)
 {
     struct vmundo_error e = {0};
@@ -96,7 +73,7 @@ static int open_marks(const struct vmundo *v, const char *name, DIR **ret, struc
 
 static int import_checkpoints(struct vmundo *v, const char *name, struct vmundo_error *err)
 {
-    CLEANUP(cleanup_dir) DIR *d = NULL;
+    AUTO_DIR DIR *d = NULL;
     const struct dirent *f;
     int r = 0;
     if (open_marks(v, name, &d, err) < 0)
@@ -280,7 +257,7 @@ static void tend_reserve(struct vmundo *v, const char *name, struct lock *lock, 
 /* What was being written when somebody was killed, and not for an operation, which would be finished. */
 static int sweep_marks(struct vmundo *v, const char *name, unsigned *count, struct vmundo_error *err)
 {
-    CLEANUP(cleanup_dir) DIR *d = NULL;
+    AUTO_DIR DIR *d = NULL;
     const struct dirent *f;
     int r = 0;
     if (open_marks(v, name, &d, err) < 0)
@@ -349,7 +326,7 @@ int vmundo_recover(const struct vmundo_options *options, unsigned *ret_done, str
     if (rebuilt && import_records(v, &done, errp) < 0)
         return -1;
     int r = recover_operations(v, &done, errp);
-    if (domain_folders(v, &folders, errp) < 0)
+    if (context_domain_folders(v, &folders, errp) < 0)
         return -1;
     for (size_t i = 0; i < folders.n; i++)
         if (tend(v, folders.items[i], &done, errp) < 0)

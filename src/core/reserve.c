@@ -22,9 +22,10 @@ bool reserve_is_only_in(const struct record *one, const struct record *other)
     return !other || (other->reserve != one->reserve && other->generation != one->reserve);
 }
 
-/* The record that r would have on its reserve: of a domain that boots, on branches of the origins, until more is known.
- */
-static int describe(const struct vmundo *v, const struct record *r, struct record *ret, struct vmundo_error *err)
+/* The record that r would have on its reserve: gone back to that checkpoint, or (NULL) of a domain that boots, on branches
+ * of the origins, until more is known. */
+static int describe(const struct vmundo *v, const struct record *r, const struct checkpoint *loaded, struct record *ret,
+                    struct vmundo_error *err)
 {
     CLEANUP(record_clear) struct record now = {0};
     if (record_copy(r, &now, err) < 0)
@@ -34,7 +35,8 @@ static int describe(const struct vmundo *v, const struct record *r, struct recor
     now.instance = r->reserve_instance;
     for (size_t i = 0; i < now.n_branches; i++)
         free(TAKE(now.branches[i].base));
-    if (plan_name_branches(v, &now, err) < 0 || record_plan_ram(v->store_id, &now, now.instance, err) < 0)
+    if ((loaded && checkpoint_apply(loaded, true, &now, err) < 0) || plan_name_branches(v, &now, err) < 0 ||
+        record_plan_ram(v->store_id, &now, now.instance, err) < 0)
         return -1;
     *ret = now;
     now = (struct record){0};
@@ -46,7 +48,7 @@ bool reserve_is_ready(const struct vmundo *v, const struct record *r, uint64_t c
     CLEANUP(record_clear) struct record spare = {0};
     CLEANUP(hyper_status_clear) struct hyper_status s = {0};
     AUTO_INSTANCE struct instance_ctx c = {0};
-    return r->reserve && (!r->reserve_at || r->reserve_at == checkpoint) && describe(v, r, &spare, NULL) == 0 &&
+    return r->reserve && (!r->reserve_at || r->reserve_at == checkpoint) && describe(v, r, NULL, &spare, NULL) == 0 &&
            instance_open(v, &spare, &c, NULL) == 0 && hyper_glance(&c.i, &s, NULL) == 0 && s.power == HYPER_PAUSED &&
            !s.unwatched;
 }
@@ -56,7 +58,7 @@ int reserve_remove(const struct vmundo *v, const struct record *r, struct vmundo
     CLEANUP(record_clear) struct record spare = {0};
     if (!r->reserve)
         return 0;
-    if (describe(v, r, &spare, err) < 0 || instance_remove(v, &spare, err) < 0)
+    if (describe(v, r, NULL, &spare, err) < 0 || instance_remove(v, &spare, err) < 0)
         return -1;
     for (size_t i = 0; i < spare.n_branches; i++)
         if (storage_remove(&spare.branches[i], err) < 0)
@@ -66,23 +68,6 @@ int reserve_remove(const struct vmundo *v, const struct record *r, struct vmundo
 
 /* ---- making one -----------------------------------------------------------------------------------------------------
  */
-
-/* What the domain would be if it went back to op->like and ran on its reserve. */
-static int describe_loaded(const struct operation *op, struct record *ret, struct vmundo_error *err)
-{
-    CLEANUP(record_clear) struct record now = {0};
-    if (record_copy(op->after, &now, err) < 0)
-        return -1;
-    record_forget_ram(&now);
-    now.generation = op->after->reserve;
-    now.instance = op->after->reserve_instance;
-    if (checkpoint_apply(op->like, true, &now, err) < 0 || plan_name_branches(op->v, &now, err) < 0 ||
-        record_plan_ram(op->v->store_id, &now, now.instance, err) < 0)
-        return -1;
-    *ret = now;
-    now = (struct record){0};
-    return 0;
-}
 
 /* Of some checkpoint: they all have the same disks. */
 static int make_branches(const struct operation *op, struct record *spare, struct vmundo_error *err)
@@ -106,8 +91,7 @@ int reserve_make(struct operation *op, struct vmundo_error *err)
     AUTO_INSTANCE struct instance_ctx c = {0};
     char beside[40];
     snprintf(beside, sizeof(beside), "run.%llu", (unsigned long long)op->after->instance);
-    if ((op->after->reserve_at ? describe_loaded(op, &spare, err) : describe(op->v, op->after, &spare, err)) < 0 ||
-        make_branches(op, &spare, err) < 0 || instance_prepare(op->v, &spare, &c, err) < 0)
+    if (describe(op->v, op->after, op->after->reserve_at ? op->like : NULL, &spare, err) < 0 || make_branches(op, &spare, err) < 0 || instance_prepare(op->v, &spare, &c, err) < 0)
         return -1;
     if (!c.i.ram)
         return error_set(err, VMUNDO_REFUSED, "there is no room for the RAM of a reserve of %s", op->name);

@@ -8,9 +8,7 @@
 #include "util/str.h"
 #include "util/sys.h"
 
-#include <dirent.h>
 #include <fcntl.h>
-#include <limits.h>
 
 #define APPLICATION_ID 0x766d756e /* "vmun" */
 
@@ -54,30 +52,18 @@ int store_rebuilt(struct vmundo *v, struct vmundo_error *err)
     return db_exec(v, sql, err);
 }
 
-static void cleanup_dir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
 int store_records(const struct vmundo *v, struct strv *ret, struct vmundo_error *err)
 {
-    if (v->dirfd < 0)
-        return 0;
-    int fd = openat(v->dirfd, "domains", O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    CLEANUP(cleanup_dir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    if (!d)
-        return error_errno(err, errno, "cannot read %s/domains", v->state_dir);
-    const struct dirent *e;
-    int r;
-    while ((r = sys_next_entry(d, &e, err)) > 0) {
-        char path[NAME_MAX + sizeof("/record.json")];
-        snprintf(path, sizeof(path), "%s/record.json", e->d_name);
-        if (vmundo_name_is_valid(e->d_name) && faccessat(fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0 &&
-            strv_add(ret, e->d_name, err) < 0)
+    AUTO_STRV struct strv folders = {0};
+    if (context_domain_folders(v, &folders, err) < 0)
+        return -1;
+    for (size_t i = 0; i < folders.n; i++) {
+        char path[VMUNDO_NAME_SIZE + sizeof("domains//record.json")];
+        snprintf(path, sizeof(path), "domains/%s/record.json", folders.items[i]);
+        if (faccessat(v->dirfd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && strv_add(ret, folders.items[i], err) < 0)
             return -1;
     }
-    return r;
+    return 0;
 }
 
 /* A database without content: the first of a new state directory, or what is left where one was lost. */

@@ -54,12 +54,6 @@ static bool has(const struct files *f, const struct file *one)
     return false;
 }
 
-static void cleanup_dir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
 /* ---- what is open ------------------------------------------------------------------------------------------------ */
 
 /* Memory has no path: "/memfd:NAME (deleted)". */
@@ -80,7 +74,7 @@ static int list_open(int run, struct files *ret, struct vmundo_error *err)
         return -1;
     AUTO_CLOSE int pidfd = sys_process_open(&p);
     snprintf(path, sizeof(path), "/proc/%d/fd", (int)p.pid);
-    CLEANUP(cleanup_dir) DIR *d = pidfd < 0 ? NULL : opendir(path);
+    AUTO_DIR DIR *d = pidfd < 0 ? NULL : opendir(path);
     if (!d)
         return error_errno(err, errno, "cannot see what QEMU has opened");
     for (const struct dirent *e; (e = readdir(d));) {

@@ -13,17 +13,16 @@
 #include <fcntl.h>
 
 #define TIMEOUT_MS 10000u
-#define MAX_NODE QEMU_MAX_NODE
 
 /* ---- names ------------------------------------------------------------------------------------------------------ */
 
 /* FNV-1a (draft-eastlake-fnv). */
-static void node_name(const struct hyper_move *m, char name[MAX_NODE])
+static void node_name(const struct hyper_move *m, char name[QEMU_MAX_NODE])
 {
     uint64_t hash = 0xcbf29ce484222325u;
     for (const char *p = m->path; *p; p++)
         hash = (hash ^ (unsigned char)*p) * 0x100000001b3u;
-    snprintf(name, MAX_NODE, "%.14s-%016llx", m->vdev, (unsigned long long)hash);
+    snprintf(name, QEMU_MAX_NODE, "%.14s-%016llx", m->vdev, (unsigned long long)hash);
 }
 
 /* Is a device of query-block ("/machine/peripheral/disk-xvda/virtio-backend") the disk vdev? */
@@ -54,7 +53,7 @@ int qemu_find_node(const json_t *blocks, const char *vdev, const char **ret_node
 static int is_on(const json_t *blocks, const json_t *spec, const struct hyper_move *m, const char **ret_node, bool *ret,
                  struct vmundo_error *err)
 {
-    char name[MAX_NODE];
+    char name[QEMU_MAX_NODE];
     const char *first = json_string_value(json_object_get(json_object_get(spec, "images"), m->vdev));
     if (qemu_find_node(blocks, m->vdev, ret_node, err) < 0)
         return -1;
@@ -67,7 +66,7 @@ static int is_on(const json_t *blocks, const json_t *spec, const struct hyper_mo
 static void close_nodes(struct qmp *q, const struct hyper_move *moves, size_t n)
 {
     for (size_t k = 0; k < n; k++) {
-        char name[MAX_NODE];
+        char name[QEMU_MAX_NODE];
         node_name(&moves[k], name);
         qmp_call(q, "blockdev-del", json_pack("{s:s}", "node-name", name), NULL, NULL);
     }
@@ -135,7 +134,7 @@ int qemu_open_image(struct qmp *q, const struct qemu_image *m, struct vmundo_err
 static int open_node(struct qmp *q, const json_t *spec, const struct hyper_move *m, struct vmundo_error *err)
 {
     AUTO_JSON json_t *first = qemu_first_node(spec, m->vdev);
-    char name[MAX_NODE];
+    char name[QEMU_MAX_NODE];
     node_name(m, name);
     const struct qemu_image image = {.node = name, .path = m->path, .format = m->format, .first = first};
     return qemu_open_image(q, &image, err);
@@ -143,7 +142,7 @@ static int open_node(struct qmp *q, const json_t *spec, const struct hyper_move 
 
 static int add_action(json_t *actions, const char *node, const struct hyper_move *m, struct vmundo_error *err)
 {
-    char name[MAX_NODE];
+    char name[QEMU_MAX_NODE];
     node_name(m, name);
     json_t *o = json_pack("{s:s, s:{s:s, s:s}}", "type", "blockdev-snapshot", "data", "node", node, "overlay", name);
     return json_array_append_new(actions, o) < 0 ? error_nomem(err) : 0;

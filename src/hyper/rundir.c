@@ -102,18 +102,12 @@ int monitor_record_read(int dirfd, struct monitor_record *ret, struct vmundo_err
 
 /* ---- who holds a lock -------------------------------------------------------------------------------------------- */
 
-static void cleanup_closedir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
 /* Does the process have this file open, and hold the lock? proc(5) on fdinfo. Others only look at the lock. */
 static bool holds_lock(const char *pid, const struct stat *file)
 {
     char path[64];
     snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
-    CLEANUP(cleanup_closedir) DIR *d = opendir(path);
+    AUTO_DIR DIR *d = opendir(path);
     for (const struct dirent *e; d && (e = readdir(d));) {
         struct stat st;
         if (!isdigit((unsigned char)e->d_name[0]) || fstatat(dirfd(d), e->d_name, &st, 0) < 0 ||
@@ -134,7 +128,7 @@ int rundir_lock_holder(int dirfd, const char *lock)
         errno = ESRCH;
         return -1;
     }
-    CLEANUP(cleanup_closedir) DIR *proc = opendir("/proc");
+    AUTO_DIR DIR *proc = opendir("/proc");
     for (const struct dirent *e; proc && (e = readdir(proc));) {
         struct sys_process p;
         pid_t pid = isdigit((unsigned char)e->d_name[0]) ? (pid_t)atoi(e->d_name) : 0;

@@ -24,13 +24,11 @@
 static bool has_vbd(uint32_t domid)
 {
     char prefix[32];
-    DIR *d = opendir(BACKENDS);
+    AUTO_DIR DIR *d = opendir(BACKENDS);
     bool found = false;
     snprintf(prefix, sizeof(prefix), "vbd-%u-", domid);
     for (const struct dirent *e; d && !found && (e = readdir(d));)
         found = str_has_prefix(e->d_name, prefix);
-    if (d)
-        closedir(d);
     return found;
 }
 

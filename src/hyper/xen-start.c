@@ -56,7 +56,7 @@ static bool is_sibling(struct xen *x, const struct instance *i, uint32_t domid)
 {
     AUTO_FREE char *copy = strdup(i->dir);
     const char *parent = copy ? dirname(copy) : "";
-    DIR *d = opendir(parent);
+    AUTO_DIR DIR *d = opendir(parent);
     bool found = false;
     for (const struct dirent *e; d && !found && (e = readdir(d));) {
         AUTO_FREE char *path = e->d_name[0] == '.' ? NULL : str_printf(NULL, "%s/%s", parent, e->d_name);
@@ -67,8 +67,6 @@ static bool is_sibling(struct xen *x, const struct instance *i, uint32_t domid)
         found = path && xen_run_open(&other, &n, NULL) == 0 && n.known &&
                 xen_find(x, &n, i->domain->name, &is, NULL) == 0 && is.domid == domid;
     }
-    if (d)
-        closedir(d);
     return found;
 }
 

@@ -15,11 +15,14 @@
  *     argv         of QEMU
  *     taps         how many descriptors there are from MONITOR_FD_TAP on, for QEMU
  *     images       for each disk that has one, by its name, the image, for `move`; as many descriptors from
- * MONITOR_FD_DISK on timeout_ms   for QEMU to come up, and to load what was saved ram          "anonymous"; "shared",
- * "private": from the file MONITOR_FD_RAM saved        not there: the guest boots; else the version of the QEMU that
- * has saved it to MONITOR_FD_SAVED, which stands where its stream begins saved_ram    is RAM in that stream?
+ *                  MONITOR_FD_DISK on
+ *     timeout_ms   for QEMU to come up, and to load what was saved
+ *     ram          "anonymous"; "shared", "private": from the file MONITOR_FD_RAM
+ *     saved        not there: the guest boots; else the version of the QEMU that has saved it to MONITOR_FD_SAVED, which
+ *                  stands where its stream begins
+ *     saved_ram    is RAM in that stream?
  *     reserve_for  not there; or the name of another instance's directory beside ours: QEMU waits, and ends when that
- *                  instance has ended, unless a saved state has been loaded by then
+ *                  instance has ended, unless its guest has run by then
  *     on_poweroff, on_reboot, on_crash    "destroy", "restart", "preserve"
  * On MONITOR_FD_READY it reports {"ok": true}, or why not. There is one thread and one loop; no call waits longer than
  * QMP_TIMEOUT_MS.

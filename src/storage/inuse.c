@@ -38,12 +38,6 @@ struct search {
     struct strv found;
 };
 
-static void cleanup_closedir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
 static bool is_number(const char *s)
 {
     return *s && strspn(s, "0123456789") == strlen(s);
@@ -94,7 +88,7 @@ static enum access search_descriptors(const struct search *q, int proc)
 {
     enum access most = ACCESS_NONE;
     int fd = openat(proc, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP(cleanup_closedir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    AUTO_DIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
     if (!d) {
         cleanup_close(&fd);
         return ACCESS_NONE;
@@ -152,7 +146,7 @@ static int note_process(struct search *q, const char *pid, int proc, enum access
 
 static int search_processes(struct search *q, struct vmundo_error *err)
 {
-    CLEANUP(cleanup_closedir) DIR *d = opendir("/proc");
+    AUTO_DIR DIR *d = opendir("/proc");
     if (!d)
         return error_errno(err, errno, "cannot list /proc");
     const struct dirent *e;
@@ -205,7 +199,7 @@ static int note_loop(struct search *q, const char *node, dev_t dev, struct vmund
 
 static int search_loops(struct search *q, struct vmundo_error *err)
 {
-    CLEANUP(cleanup_closedir) DIR *d = opendir("/sys/block");
+    AUTO_DIR DIR *d = opendir("/sys/block");
     const struct dirent *e;
     int r;
     if (!d)
@@ -279,7 +273,7 @@ static int search_holders(struct search *q, dev_t dev, struct vmundo_error *err)
 {
     char path[64];
     snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/holders", major(dev), minor(dev));
-    CLEANUP(cleanup_closedir) DIR *d = opendir(path);
+    AUTO_DIR DIR *d = opendir(path);
     const struct dirent *e;
     int r;
     if (!d)
@@ -301,7 +295,7 @@ static int search_partitions(struct search *q, dev_t dev, struct vmundo_error *e
 {
     char path[64];
     snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(dev), minor(dev));
-    CLEANUP(cleanup_closedir) DIR *d = opendir(path);
+    AUTO_DIR DIR *d = opendir(path);
     const struct dirent *e;
     int r;
     if (!d)

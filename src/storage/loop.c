@@ -39,12 +39,6 @@ int loop_attach(int file, bool autoclear, char node[LOOP_NODE_SIZE], int *ret_fd
     return error_set(err, VMUNDO_FAILED, "every free loop device is taken by somebody else first: try again");
 }
 
-static void cleanup_dir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
 /* Opened first and looked at then: one that is open does not clear itself. */
 static bool is_over(const char *path, const struct stat *file, int *ret_fd)
 {
@@ -61,7 +55,7 @@ static bool is_over(const char *path, const struct stat *file, int *ret_fd)
 
 bool loop_find(const struct stat *file, char node[LOOP_NODE_SIZE], int *ret_fd)
 {
-    CLEANUP(cleanup_dir) DIR *d = opendir("/sys/block");
+    AUTO_DIR DIR *d = opendir("/sys/block");
     for (const struct dirent *e; d && (e = readdir(d));) {
         char path[NAME_MAX + 8];
         snprintf(path, sizeof(path), "/dev/%s", e->d_name);

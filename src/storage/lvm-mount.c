@@ -117,12 +117,6 @@ int lvm_mount(const char *device, const char *dir, struct vmundo_error *err)
 /* ---- unmounting
  * ------------------------------------------------------------------------------------------------------- */
 
-static void cleanup_dir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
 static bool is_below(const char *path, const char *dir)
 {
     size_t n = strlen(dir);
@@ -140,7 +134,7 @@ static void note(struct strv *found, const char *fmt, const char *name)
 
 static void note_loops(const char *dir, struct strv *found)
 {
-    CLEANUP(cleanup_dir) DIR *d = opendir("/sys/block");
+    AUTO_DIR DIR *d = opendir("/sys/block");
     for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
         char path[320];
         AUTO_FREE char *file = NULL;
@@ -155,7 +149,7 @@ static bool has_open_below(const char *pid, const char *dir)
 {
     char path[320], target[PATH_MAX + 1];
     snprintf(path, sizeof(path), "/proc/%s/fd", pid);
-    CLEANUP(cleanup_dir) DIR *d = opendir(path);
+    AUTO_DIR DIR *d = opendir(path);
     for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
         ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
         if (n > 0) {
@@ -172,7 +166,7 @@ static bool has_open_below(const char *pid, const char *dir)
 
 static void note_processes(const char *dir, struct strv *found)
 {
-    CLEANUP(cleanup_dir) DIR *d = opendir("/proc");
+    AUTO_DIR DIR *d = opendir("/proc");
     for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d))
         if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && has_open_below(e->d_name, dir))
             note(found, "process ", e->d_name);
@@ -380,7 +374,7 @@ static bool same_entry(struct walk *w, int a, int b, const char *name, int depth
 static bool same_tree(struct walk *w, int a, int b, int depth)
 {
     int copy = open_dir(a, ".");
-    CLEANUP(cleanup_dir) DIR *d = copy < 0 ? NULL : fdopendir(copy);
+    AUTO_DIR DIR *d = copy < 0 ? NULL : fdopendir(copy);
     bool same = d && depth < MAX_DEPTH;
     for (struct dirent *e = same ? readdir(d) : NULL; e && same; e = readdir(d))
         same = str_eq(e->d_name, ".") || str_eq(e->d_name, "..") || same_entry(w, a, b, e->d_name, depth);

@@ -201,17 +201,11 @@ int pool_xfs_grow(const char *device, struct vmundo_error *err)
 
 /* ---- mounting -------------------------------------------------------------------------------------------------------- */
 
-static void cleanup_dir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
 /* *ret_name: some name in the directory, empty: none. */
 static int look_into(int fd, char ret_name[NAME_MAX + 1], const char *dir, struct vmundo_error *err)
 {
     int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP(cleanup_dir) DIR *d = copy < 0 ? NULL : fdopendir(copy);
+    AUTO_DIR DIR *d = copy < 0 ? NULL : fdopendir(copy);
     if (!d)
         return error_errno(err, errno, "cannot read %s", dir);
     ret_name[0] = '\0';

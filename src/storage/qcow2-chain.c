@@ -8,7 +8,6 @@
 #include "storage/sidecar.h"
 #include "util/sys.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 
@@ -59,43 +58,59 @@ int chain_list(const char *path, const char *origin, struct strv *ret, struct vm
 
 /* ---- upwards ---------------------------------------------------------------------------------------------------- */
 
-size_t chain_stem(const char *name)
-{
-    const char *at = strrchr(name, '@');
-    return at ? (size_t)(at - name) + 1 : 0;
-}
-
-void chain_closedir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
-bool chain_is_overlay(const char *name)
+static bool is_overlay(const char *name)
 {
     return str_has_suffix(name, ".qcow2") || str_has_suffix(name, ".qcow2" SIDECAR_PART);
 }
 
-int chain_is_rested_on(int dirfd, const char *name, const char *except, bool *ret, struct vmundo_error *err)
+static bool is_mark(const char *name)
+{
+    return str_has_suffix(name, ".qcow2" CHAIN_GONE);
+}
+
+/* The names of all that belongs to an image begin alike, up to the "@". */
+static int list(int dirfd, const char *like, bool (*is)(const char *name), struct strv *ret, struct vmundo_error *err)
 {
     int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP(chain_closedir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    size_t stem = chain_stem(name);
-    if (!d)
-        return error_errno(err, errno, "cannot list the directory of %s", name);
-    *ret = false;
+    AUTO_DIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    const char *at = strrchr(like, '@');
+    size_t stem = at ? (size_t)(at - like) + 1 : 0;
     const struct dirent *e;
-    int r = 1;
-    while (!*ret && (r = sys_next_entry(d, &e, err)) > 0) {
+    int r;
+    if (!d)
+        return error_errno(err, errno, "cannot list the directory of %s", like);
+    while ((r = sys_next_entry(d, &e, err)) > 0)
+        if (!strncmp(e->d_name, like, stem) && is(e->d_name) && strv_add(ret, e->d_name, err) < 0)
+            return -1;
+    return r;
+}
+
+int chain_overlays(int dirfd, const char *name, struct strv *ret, struct vmundo_error *err)
+{
+    return list(dirfd, name, is_overlay, ret, err);
+}
+
+int chain_marks(int dirfd, const char *name, struct strv *ret, struct vmundo_error *err)
+{
+    return list(dirfd, name, is_mark, ret, err);
+}
+
+int chain_is_rested_on(int dirfd, const char *name, const char *except, bool *ret, struct vmundo_error *err)
+{
+    AUTO_STRV struct strv all = {0};
+    *ret = false;
+    if (chain_overlays(dirfd, name, &all, err) < 0)
+        return -1;
+    for (size_t i = 0; i < all.n && !*ret; i++) {
         AUTO_FREE char *backing = NULL;
         struct vmundo_error local = {0};
-        if (strncmp(e->d_name, name, stem) || !chain_is_overlay(e->d_name) || str_eq(e->d_name, except))
+        if (str_eq(all.items[i], except))
             continue;
-        if (chain_read_backing(dirfd, e->d_name, &backing, &local) < 0 && local.errnum != ENOENT)
+        if (chain_read_backing(dirfd, all.items[i], &backing, &local) < 0 && local.errnum != ENOENT)
             return error_set(err, local.code, "%s", local.msg);
         *ret = str_eq(chain_overlay_name(backing), name);
     }
-    return r < 0 ? -1 : 0;
+    return 0;
 }
 
 /* ---- removal ---------------------------------------------------------------------------------------------------- */

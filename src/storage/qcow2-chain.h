@@ -10,8 +10,6 @@
 
 #include "storage/storage.h"
 
-#include <dirent.h>
-
 #define CHAIN_GONE ".gone"
 #define CHAIN_MAX (2 * STORAGE_MAX_DEPTH)
 
@@ -33,18 +31,17 @@ int chain_remove(const struct branch *b, struct vmundo_error *err);
 int chain_find_merge(const struct branch *b, struct merge *ret, struct vmundo_error *err);
 int chain_merged(const struct merge *m, struct vmundo_error *err);
 
-/* ---- for the files of the driver: names are those of overlays in the directory dirfd, which is locked (flock) by
- * whoever removes or renames there
- * ------------------------------------------------------------------------------------------ */
+/* ---- for the files of the driver --------------------------------------------------------------------------------
+ * Names are those of overlays in the directory dirfd, which is locked (flock) by whoever removes or renames there. */
 
 /* The name of an overlay of ours in a path, or NULL. */
 const char *chain_overlay_name(const char *path);
 /* What the header of a file says that it rests on; NULL: nothing, or it has no header yet. Errors: errnum ENOENT. */
 int chain_read_backing(int dirfd, const char *name, char **ret, struct vmundo_error *err);
-/* The names of all overlays of an image begin alike: so many bytes. */
-size_t chain_stem(const char *name);
-/* Is it one by its name? Those that are just being made count. */
-bool chain_is_overlay(const char *name);
+/* Of the image of which `name` is an overlay: the names of all its overlays (also of those that are just being made), or
+ * of all marks of those that are gone; added to *ret. */
+int chain_overlays(int dirfd, const char *name, struct strv *ret, struct vmundo_error *err);
+int chain_marks(int dirfd, const char *name, struct strv *ret, struct vmundo_error *err);
 /* Does any file but `except` rest on this one? */
 int chain_is_rested_on(int dirfd, const char *name, const char *except, bool *ret, struct vmundo_error *err);
 int chain_is_marked_gone(int dirfd, const char *name, bool *ret, struct vmundo_error *err);
@@ -53,6 +50,5 @@ int chain_unlink(int dirfd, const char *name, struct vmundo_error *err);
 /* Of the image of which name is an overlay: remove what is marked as gone and carries nothing, and marks of what is not
  * there. That is what a merge leaves that was cut off. */
 int chain_sweep(int dirfd, const char *name, struct vmundo_error *err);
-void chain_closedir(DIR **d);
 
 #endif

@@ -56,18 +56,13 @@ static int add_overlay(struct survey *s, int dirfd, const char *name, struct vmu
 
 static int survey(int dirfd, const char *like, struct survey *ret, struct vmundo_error *err)
 {
-    int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP(chain_closedir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    size_t stem = chain_stem(like);
-    const struct dirent *e;
-    int r;
-    if (!d)
-        return error_errno(err, errno, "cannot list the directory of %s", like);
-    while ((r = sys_next_entry(d, &e, err)) > 0)
-        if (!strncmp(e->d_name, like, stem) && chain_is_overlay(e->d_name) &&
-            add_overlay(ret, dirfd, e->d_name, err) < 0)
+    AUTO_STRV struct strv names = {0};
+    if (chain_overlays(dirfd, like, &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.n; i++)
+        if (add_overlay(ret, dirfd, names.items[i], err) < 0)
             return -1;
-    return r;
+    return 0;
 }
 
 static size_t count_on(const struct survey *s, const char *name)
@@ -221,34 +216,20 @@ int chain_merged(const struct merge *m, struct vmundo_error *err)
 
 /* ---- sweeping up ------------------------------------------------------------------------------------------------ */
 
-static int list_gone(int dirfd, const char *like, struct strv *ret, struct vmundo_error *err)
-{
-    int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP(chain_closedir) DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    size_t stem = chain_stem(like);
-    const struct dirent *e;
-    int r;
-    if (!d)
-        return error_errno(err, errno, "cannot list the directory of %s", like);
-    while ((r = sys_next_entry(d, &e, err)) > 0)
-        if (!strncmp(e->d_name, like, stem) && str_has_suffix(e->d_name, ".qcow2" CHAIN_GONE) &&
-            strv_addf(ret, err, "%.*s", (int)(strlen(e->d_name) - strlen(CHAIN_GONE)), e->d_name) < 0)
-            return -1;
-    return r;
-}
-
 /* One round: when one goes, what it rested on may be next. */
 static int sweep_once(int dirfd, const char *like, bool *ret_removed, struct vmundo_error *err)
 {
-    AUTO_STRV struct strv gone = {0};
+    AUTO_STRV struct strv marks = {0};
     AUTO_SURVEY struct survey s = {0};
     *ret_removed = false;
-    if (list_gone(dirfd, like, &gone, err) < 0 || (gone.n && survey(dirfd, like, &s, err) < 0))
+    if (chain_marks(dirfd, like, &marks, err) < 0 || (marks.n && survey(dirfd, like, &s, err) < 0))
         return -1;
-    for (size_t i = 0; i < gone.n; i++) {
-        if (find(&s, gone.items[i]) && count_on(&s, gone.items[i]))
+    for (size_t i = 0; i < marks.n; i++) {
+        char *gone = marks.items[i];
+        gone[strlen(gone) - strlen(CHAIN_GONE)] = '\0';
+        if (find(&s, gone) && count_on(&s, gone))
             continue;
-        if (chain_unlink(dirfd, gone.items[i], err) < 0)
+        if (chain_unlink(dirfd, gone, err) < 0)
             return -1;
         *ret_removed = true;
     }

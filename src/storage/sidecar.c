@@ -642,12 +642,6 @@ static int check_writable(const struct stack *s, struct vmundo_error *err)
     return 0;
 }
 
-static void cleanup_closedir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
 /* DOMAIN.STORE.GENERATION.qcow2: how long is DOMAIN, which may have dots in it? */
 static int domain_length(const char *tail)
 {
@@ -673,7 +667,7 @@ static int check_overlays(const struct branch *b, struct vmundo_error *err)
     const char *base;
     if (sidecar_open(b->path, false, &fd, &base, err) < 0)
         return -1;
-    CLEANUP(cleanup_closedir) DIR *d = fdopendir(fd);
+    AUTO_DIR DIR *d = fdopendir(fd);
     if (!d)
         return error_errno(err, errno, "cannot list the directory of %s", b->path);
     TAKE_FD(fd);

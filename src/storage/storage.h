@@ -75,7 +75,7 @@ struct branch_status {
     char *bound;             /* what can fill up under it: "snapshot", "thin data", "thin metadata"; NULL: nothing */
     double fill;             /* how full that is, 0 to 1 */
     uint64_t room;           /* bytes that the guest can write, at least, before it is full */
-    uint64_t overhead; /* of `used`, what is not the disk's content, and goes when it is merged (STORAGE_ON_BRANCH) */
+    uint64_t overhead;       /* of `used`, what is not the disk's content, and goes when it is merged (STORAGE_ON_BRANCH) */
     unsigned depth;          /* how many other branches it rests on, one on the other (STORAGE_ON_BRANCH) */
 };
 

@@ -10,6 +10,7 @@
 #ifndef UTIL_CLEANUP_H
 #define UTIL_CLEANUP_H
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,9 +38,16 @@ static inline void cleanup_fclose(FILE **f)
         fclose(*f);
 }
 
+static inline void cleanup_closedir(DIR **d)
+{
+    if (*d)
+        closedir(*d);
+}
+
 #define AUTO_FREE CLEANUP(cleanup_free)
 #define AUTO_CLOSE CLEANUP(cleanup_close)
 #define AUTO_FCLOSE CLEANUP(cleanup_fclose)
+#define AUTO_DIR CLEANUP(cleanup_closedir)
 
 #define TAKE(p)                 \
     __extension__({             \

@@ -218,12 +218,6 @@ int sys_read_fd(int fd, const char *name, size_t max, char **ret, size_t *ret_le
 
 /* ---- directories ------------------------------------------------------------------------------------------------ */
 
-static void cleanup_closedir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
 static int remove_entry(int dirfd, const char *name, struct vmundo_error *err);
 
 int sys_next_entry(DIR *d, const struct dirent **ret, struct vmundo_error *err)
@@ -266,7 +260,7 @@ int sys_remove_tree(int dirfd, const char *name, struct vmundo_error *err)
         return error_errno(err, EXDEV, "cannot remove %s: something is mounted there", name);
     if (fd < 0)
         return gone_or(-1, name, err);
-    CLEANUP(cleanup_closedir) DIR *d = fdopendir(fd);
+    AUTO_DIR DIR *d = fdopendir(fd);
     if (!d)
         return error_errno(err, errno, "cannot list %s", name);
     TAKE_FD(fd);

@@ -214,6 +214,9 @@ wait_until() {
     done
 }
 
+# recorded: how many moments of vm are
+recorded() { field vm recording | sed -n 's/.*; \([0-9]*\) checkpoints$/\1/p'; }
+
 state_is() { [ "$(field "$1" state)" = "$2" ]; }
 wait_state() { wait_until "${3:-60}" state_is "$1" "$2"; }
 
@@ -274,6 +277,15 @@ processes() {
     # shellcheck disable=SC2013 # words are wanted
     for pid in $(cat /proc/"$REAPER_PID"/task/*/children); do
         [ "$pid" = $$ ] || [ "$(awk '/^State:/ { print $2 }' "/proc/$pid/status" 2>/dev/null || echo Z)" = Z ] || echo "$pid"
+    done
+}
+
+# named NAME: those of them, and of their children, that are called so; a program's name has 15 letters here
+named() {
+    local pid all
+    all=$(processes)
+    for pid in $all $(for pid in $all; do cat "/proc/$pid/task/$pid/children" 2>/dev/null; done); do
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$1" ] || echo "$pid"
     done
 }
 

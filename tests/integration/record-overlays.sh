@@ -16,13 +16,6 @@ baseline
 kills=${VMUNDO_TEST_LONG:+40}
 kills=${kills:-1}
 
-recorder_pid() {
-    local pid
-    for pid in $(processes); do
-        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != vmundo-recorder ] || echo "$pid"
-    done
-}
-recorded() { field vm recording | sed -n 's/.*; \([0-9]*\) checkpoints$/\1/p'; }
 overlays() { find "$fs/.vmundo" -name '*.qcow2' | wc -l; }
 gone() { find "$fs/.vmundo" -name '*.gone' | wc -l; }
 # What the guest's disk rests on: "FILE" or "FILE gone", one a line.
@@ -112,7 +105,7 @@ merging() {
 }
 for ((n = 1; n <= kills; n++)); do
     look 6
-    pids="$(recorder_pid) $(field vm pid)"
+    pids="$(named vmundo-recorder) $(field vm pid)"
     wait_until 60 merging
     sleep "0.0$((RANDOM % 4))"
     # Sometimes the recorder only, QEMU only, or both.
@@ -126,7 +119,7 @@ for ((n = 1; n <= kills; n++)); do
     check_files
     look 6
     if [ "$(field vm state)" = off ]; then
-        wait_until 20 eval '[ -z "$(recorder_pid)" ]'
+        wait_until 20 eval '[ -z "$(named vmundo-recorder)" ]'
         vmundo start -q vm
         guest_say vm "$counting" >/dev/null
     fi
@@ -151,7 +144,7 @@ held=$(du -sk "$fs/.vmundo" | cut -f1)
 
 step "no longer, and what is left is merged"
 vmundo record vm --stop
-wait_until 20 eval '[ -z "$(recorder_pid)" ]'
+wait_until 20 eval '[ -z "$(named vmundo-recorder)" ]'
 vmundo checkpoint -q vm named
 vmundo prune -q vm --recorded
 look

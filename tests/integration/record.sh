@@ -13,13 +13,6 @@ with_helpers recorder
 remember "$image"
 baseline
 
-recorder_pid() {
-    local pid
-    for pid in $(processes); do
-        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != vmundo-recorder ] || echo "$pid"
-    done
-}
-recorded() { field vm recording | sed -n 's/.*; \([0-9]*\) checkpoints$/\1/p'; }
 has_recorded() { [ "$(recorded)" -ge "$1" ]; }
 # In the guest: what it counted last, in RAM and on the disk. For a moment in between the file is empty.
 counted() { guest_say vm "until n=\$(cat $1); [ -n \"\$n\" ]; do usleep 20000; done; echo \$n"; }
@@ -61,25 +54,25 @@ vmundo rollback vm named
 wait_until 60 has_recorded $((n + 4))
 
 step "whoever is killed: recorder, monitor, QEMU"
-kill -9 "$(recorder_pid)"
-wait_until 10 eval '[ -z "$(recorder_pid)" ]'
+kill -9 "$(named vmundo-recorder)"
+wait_until 10 eval '[ -z "$(named vmundo-recorder)" ]'
 [[ $(field vm detail) == *"its recorder is gone"* ]] || fail "$(field vm detail)"
 expect_exit 0 "start a new recorder" vmundo recover
 expect_exit 0 "nothing to recover" vmundo recover
 n=$(recorded)
 wait_until 60 has_recorded $((n + 2))
 kill -9 "$(field vm pid)"
-wait_until 20 eval '[ -z "$(recorder_pid)" ]'
+wait_until 20 eval '[ -z "$(named vmundo-recorder)" ]'
 vmundo recover >/dev/null
 vmundo start vm
 guest_say vm true
 n=$(recorded)
 wait_until 60 has_recorded $((n + 2))
-[ "$(recorder_pid | wc -l)" = 1 ] || fail "recorders: $(recorder_pid)"
+[ "$(named vmundo-recorder | wc -l)" = 1 ] || fail "recorders: $(named vmundo-recorder)"
 
 step "off and on; changed while it runs"
 vmundo stop --force vm
-wait_until 20 eval '[ -z "$(recorder_pid)" ]'
+wait_until 20 eval '[ -z "$(named vmundo-recorder)" ]'
 [ "$(field vm recording)" != None ] || fail "forgotten"
 vmundo record vm --no-ram
 vmundo start vm
@@ -116,14 +109,14 @@ vmundo log vm | grep -q "record .*resumed" || fail "not in the log"
 
 step "no longer, and gone"
 vmundo record vm --stop
-wait_until 20 eval '[ -z "$(recorder_pid)" ]'
+wait_until 20 eval '[ -z "$(named vmundo-recorder)" ]'
 vmundo prune vm --recorded
 ! vmundo tree vm --all | grep -q recorded || fail "some are left"
 vmundo record vm --every 200ms
-wait_until 30 eval '[ -n "$(recorder_pid)" ]'
+wait_until 30 eval '[ -n "$(named vmundo-recorder)" ]'
 sleep 1
 vmundo drop vm
-wait_until 20 eval '[ -z "$(recorder_pid)" ]'
+wait_until 20 eval '[ -z "$(named vmundo-recorder)" ]'
 unchanged
 no_traces drop
 expect_exit 0 "nothing to recover" vmundo recover

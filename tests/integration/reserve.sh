@@ -16,14 +16,6 @@ baseline
 
 now() { guest_now vm "$@"; }
 is() { guest_is vm "$@"; }
-# Those of this test by that name: what commands have left running, and the children of that
-named() {
-    local pid all
-    all=$(processes)
-    for pid in $all $(for pid in $all; do cat "/proc/$pid/task/$pid/children" 2>/dev/null; done); do
-        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$1" ] || echo "$pid"
-    done
-}
 qemus() { named qemu-system-x86; }
 # The QEMU that waits, if there is one
 waiting() { qemus | grep -vx "$(field vm pid)" || true; }
