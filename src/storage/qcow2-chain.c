@@ -21,7 +21,7 @@ const char *chain_overlay_name(const char *path)
                                                                                                        : NULL;
 }
 
-int chain_read_backing(int dirfd, const char *name, char **ret, struct vmundo_error *err)
+int chain_read_backing(int dirfd, const char *name, char **ret, bool *ret_damaged, struct vmundo_error *err)
 {
     CLEANUP(image_header_clear) struct image_header h = {0};
     AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -29,8 +29,15 @@ int chain_read_backing(int dirfd, const char *name, char **ret, struct vmundo_er
         return error_errno(err, errno, "cannot open the overlay %s", name);
     struct vmundo_error local = {0};
     *ret = NULL;
-    if (image_read_header(fd, "qcow2", &h, &local) < 0) /* errnum: it could not be read, whatever it says */
-        return local.errnum ? error_set(err, local.code, "the overlay %s: %s", name, local.msg) : 0;
+    if (image_read_header(fd, "qcow2", &h, &local) < 0 && local.errnum) /* it could not be read, whatever it says */
+        return error_set(err, local.code, "the overlay %s: %s", name, local.msg);
+    bool gone = false; /* then what it needs is lost with it */
+    *ret_damaged = false;
+    if (!h.backing && !str_has_suffix(name, SIDECAR_PART)) { /* that one is renamed when it is whole */
+        if (chain_is_marked_gone(dirfd, name, &gone, err) < 0)
+            return -1;
+        *ret_damaged = !gone;
+    }
     return str_copy(h.backing, ret, err);
 }
 
@@ -46,7 +53,8 @@ int chain_list(const char *path, const char *origin, struct strv *ret, struct vm
         AUTO_FREE char *this = TAKE(next);
         if (!(name = chain_overlay_name(this)) || all.n > CHAIN_MAX)
             return error_set(err, VMUNDO_FAILED, "%s does not rest on %s", path, origin);
-        if (strv_add(&all, this, err) < 0 || chain_read_backing(dirfd, name, &next, err) < 0)
+        bool damaged;
+        if (strv_add(&all, this, err) < 0 || chain_read_backing(dirfd, name, &next, &damaged, err) < 0)
             return -1;
         if (!next)
             return error_set(err, VMUNDO_FAILED, "%s does not say what it rests on: it is damaged", this);
@@ -104,11 +112,12 @@ int chain_is_rested_on(int dirfd, const char *name, const char *except, bool *re
     for (size_t i = 0; i < all.n && !*ret; i++) {
         AUTO_FREE char *backing = NULL;
         struct vmundo_error local = {0};
-        if (str_eq(all.items[i], except))
+        bool damaged = false;
+        if (str_eq(all.items[i], except) || str_eq(all.items[i], name))
             continue;
-        if (chain_read_backing(dirfd, all.items[i], &backing, &local) < 0 && local.errnum != ENOENT)
+        if (chain_read_backing(dirfd, all.items[i], &backing, &damaged, &local) < 0 && local.errnum != ENOENT)
             return error_set(err, local.code, "%s", local.msg);
-        *ret = str_eq(chain_overlay_name(backing), name);
+        *ret = damaged || str_eq(chain_overlay_name(backing), name);
     }
     return 0;
 }
@@ -142,10 +151,10 @@ static int find_doomed(int dirfd, const char *name, struct strv *ret, struct vmu
     while (this) {
         AUTO_FREE char *backing = NULL;
         struct vmundo_error local = {0};
-        bool others = false, gone = false;
+        bool others = false, gone = false, damaged;
         if (strv_add(ret, this, err) < 0)
             return -1;
-        if (chain_read_backing(dirfd, this, &backing, &local) < 0 && local.errnum != ENOENT)
+        if (chain_read_backing(dirfd, this, &backing, &damaged, &local) < 0 && local.errnum != ENOENT)
             return error_set(err, local.code, "%s", local.msg);
         const char *below = chain_overlay_name(backing);
         if (below && chain_is_marked_gone(dirfd, below, &gone, err) < 0)

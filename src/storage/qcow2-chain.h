@@ -36,13 +36,14 @@ int chain_merged(const struct merge *m, struct vmundo_error *err);
 
 /* The name of an overlay of ours in a path, or NULL. */
 const char *chain_overlay_name(const char *path);
-/* What the header of a file says that it rests on; NULL: nothing, or it has no header yet. Errors: errnum ENOENT. */
-int chain_read_backing(int dirfd, const char *name, char **ret, struct vmundo_error *err);
+/* What the header of a file says that it rests on; NULL: it has no header yet, or it is damaged. One that is damaged and
+ * not gone may rest on any of them, and so keeps all of them. Errors: errnum ENOENT. */
+int chain_read_backing(int dirfd, const char *name, char **ret, bool *ret_damaged, struct vmundo_error *err);
 /* Of the image of which `name` is an overlay: the names of all its overlays (also of those that are just being made), or
  * of all marks of those that are gone; added to *ret. */
 int chain_overlays(int dirfd, const char *name, struct strv *ret, struct vmundo_error *err);
 int chain_marks(int dirfd, const char *name, struct strv *ret, struct vmundo_error *err);
-/* Does any file but `except` rest on this one? */
+/* Does any file but `except` rest on this one, as far as is known? */
 int chain_is_rested_on(int dirfd, const char *name, const char *except, bool *ret, struct vmundo_error *err);
 int chain_is_marked_gone(int dirfd, const char *name, bool *ret, struct vmundo_error *err);
 /* The file, what was left of its making, and then its mark. */

@@ -21,10 +21,12 @@
 
 /* ---- who rests on whom ------------------------------------------------------------------------------------------ */
 
-/* All overlays of an image: names, and the names of what they rest on (NULL: the origin, or nothing yet). */
+/* All overlays of an image: names, and the names of what they rest on (NULL: the origin, or nothing yet; damaged: nobody
+ * knows). */
 struct survey {
     struct overlay {
         char *name, *below;
+        bool damaged;
     } * list;
     size_t n;
 };
@@ -43,13 +45,14 @@ static int add_overlay(struct survey *s, int dirfd, const char *name, struct vmu
 {
     AUTO_FREE char *backing = NULL;
     struct vmundo_error local = {0};
-    if (chain_read_backing(dirfd, name, &backing, &local) < 0)
+    bool damaged;
+    if (chain_read_backing(dirfd, name, &backing, &damaged, &local) < 0)
         return local.errnum == ENOENT ? 0 : error_set(err, local.code, "%s", local.msg);
     struct overlay *grown = realloc(s->list, (s->n + 1) * sizeof(*grown));
     if (!grown)
         return error_nomem(err);
     s->list = grown;
-    s->list[s->n] = (struct overlay){0};
+    s->list[s->n] = (struct overlay){.damaged = damaged};
     struct overlay *o = &s->list[s->n++];
     return str_copy(name, &o->name, err) < 0 ? -1 : str_copy(chain_overlay_name(backing), &o->below, err);
 }
@@ -69,7 +72,7 @@ static size_t count_on(const struct survey *s, const char *name)
 {
     size_t n = 0;
     for (size_t i = 0; i < s->n; i++)
-        n += str_eq(s->list[i].below, name);
+        n += str_eq(s->list[i].below, name) || (s->list[i].damaged && !str_eq(s->list[i].name, name));
     return n;
 }
 

@@ -280,6 +280,16 @@ processes() {
     done
 }
 
+# ends_soon: within three seconds there is none of them any more
+ends_soon() {
+    local n
+    for ((n = 0; n < 60; n++)); do
+        [ -n "$(processes)" ] || return 0
+        sleep 0.05
+    done
+    return 1
+}
+
 # named NAME: those of them, and of their children, that are called so; a program's name has 15 letters here
 named() {
     local pid all
@@ -309,9 +319,16 @@ traces() {
         BEGIN { n = split(inodes, list, " "); for (i = 1; i <= n; i++) ours[device ":" list[i]] = 1 }
         $6 in ours { print "lock", $2, $4, $6 }' <(cat /proc/locks /proc/locks /proc/locks) | sort -u | cut -d" " -f1-3
 }
-# baseline: now is how it should be again; no_traces: it is
+# baseline: now is how it should be again; no_traces: it is, or becomes so within the moment in which a process that was
+# killed or has lost its parent ends
 baseline() { vmundo list >/dev/null; traces >"$work/baseline"; }
 no_traces() {
-    traces >"$work/traces"
-    diff "$work/baseline" "$work/traces" >"$work/difference" || { cat "$work/difference" >&2; fail "traces left: ${1:-}"; }
+    local n
+    for ((n = 0; n < 20; n++)); do
+        traces >"$work/traces"
+        if diff "$work/baseline" "$work/traces" >"$work/difference"; then return; fi
+        sleep 0.1
+    done
+    cat "$work/difference" >&2
+    fail "traces left: ${1:-}"
 }

@@ -127,6 +127,34 @@ no_traces keep
 cp "$work/want.3.img" "$work/want.0.img"
 remember "$image"
 
+step "one whose header is damaged may rest on any: what is removed stays until it is gone, too"
+vmundo run -q -H null "$work/vm.cfg"
+vmundo stop -q --force vm
+write 1
+vmundo checkpoint -q vm s1
+write 2
+vmundo checkpoint -q vm s2
+vmundo fork -q vm@s1 --name hurt
+vmundo fork -q vm@s1 --name hurt-too
+hurt=$(field hurt disks.0.branch)
+cp "$hurt" "$work/whole"
+dd if=/dev/zero bs=512 count=1 conv=notrunc status=none of="$hurt"
+before=$(overlays)
+vmundo prune -q vm s1
+[ "$(overlays) $(gone)" = "$before 1" ] || fail "an overlay went that $hurt rests on"
+cp "$work/whole" "$hurt"
+holds_in hurt 1
+holds 2
+truncate -s 100 "$hurt"
+truncate -s 0 "$(field hurt-too disks.0.branch)"
+vmundo rollback -q vm --forget
+vmundo drop -q vm
+vmundo drop -q hurt-too
+[ "$(gone)" -gt 0 ] || fail "what the damaged one may need has gone"
+vmundo drop -q hurt
+[ ! -e "$fs/.vmundo" ] || fail "left: $(ls -A "$fs/.vmundo")"
+unchanged
+
 step "as deep as they may be"
 vmundo run -q -H null "$work/vm.cfg"
 for ((n = 1; n < 32; n++)); do

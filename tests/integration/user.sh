@@ -53,7 +53,7 @@ guest_has one-2 /memory here
 vmundo rollback one-2
 guest_has one-2 /memory here
 for name in one-1 one-2; do vmundo drop $name; done
-[ -z "$(processes)" ] || fail "processes left: $(processes)"
+ends_soon || fail "processes left: $(processes)"
 [ -z "$(find "$fs" "$work/plain" -name '.vmundo*')" ] || fail "branches left"
 [ "$(find "$work" -path "$work/home" -prune -o -type f ! -path "$work/vmundo" ! -path "$work/output" -printf '%p\n' | sort | sha256sum)" = "$root_sum" ] ||
     fail "files appeared outside the user's home"

@@ -141,7 +141,7 @@ wait $vmundo_pid 2>/dev/null || true
 drive keep "$state" 2>/dev/null
 holds raw "$fs/large.img" 0x44 0 400M
 drive remove "$state"
-[ -z "$(processes)" ] || fail "a process is left"
+ends_soon || fail "a process is left"
 
 step "without qemu-img"
 mkdir "$work/empty"
