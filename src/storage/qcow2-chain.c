@@ -210,9 +210,9 @@ int chain_remove(const struct branch *b, struct vmundo_error *err)
         return error_errno(err, errno, "cannot lock the directory of %s", b->path);
     if (chain_is_rested_on(dirfd, name, NULL, &others, err) < 0)
         return -1;
-    if (others)
-        return mark_gone(dirfd, name, err);
-    if (remove_chain(dirfd, name, err) < 0 || chain_sweep(dirfd, name, err) < 0)
+    /* Also what is only marked may let others go: see ret_damaged. */
+    if ((others ? mark_gone(dirfd, name, err) : remove_chain(dirfd, name, err)) < 0 ||
+        chain_sweep(dirfd, name, err) < 0)
         return -1;
     return sidecar_tidy(b->path, err);
 }

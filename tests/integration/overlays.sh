@@ -136,7 +136,8 @@ write 2
 vmundo checkpoint -q vm s2
 vmundo fork -q vm@s1 --name hurt
 vmundo fork -q vm@s1 --name hurt-too
-hurt=$(field hurt disks.0.branch)
+base_of() { ls "$fs/.vmundo"/*"@$1".*.1.qcow2; } # on which its branch rests, itself on the checkpoint
+hurt=$(base_of hurt)
 cp "$hurt" "$work/whole"
 dd if=/dev/zero bs=512 count=1 conv=notrunc status=none of="$hurt"
 before=$(overlays)
@@ -146,7 +147,7 @@ cp "$work/whole" "$hurt"
 holds_in hurt 1
 holds 2
 truncate -s 100 "$hurt"
-truncate -s 0 "$(field hurt-too disks.0.branch)"
+truncate -s 0 "$(base_of hurt-too)"
 vmundo rollback -q vm --forget
 vmundo drop -q vm
 vmundo drop -q hurt-too
