@@ -119,6 +119,12 @@ void report_init(struct cli *c);
 void report_result(const struct cli *c, const char *domain, const char *what);
 void report_error(const struct cli *c, const struct vmundo_error *err);
 
+/* ---- waiting.c: says on standard error which program a command waits for, when that takes many seconds ---- */
+
+void waiting_init(void);
+/* There is something on the screen that shows that the work goes on, or not any more. */
+void waiting_is_seen(bool seen);
+
 /* ---- console.c ---- */
 
 /* Connect the terminal to the console until ^], end of input or the end of the guest. Takes fd over. */

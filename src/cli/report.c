@@ -33,6 +33,7 @@ static void erase_bar(void)
     if (state.bar_shown_ms > 0)
         fputs("\r\033[K", stderr);
     state.bar_shown_ms = 0;
+    waiting_is_seen(false);
 }
 
 static void show_bar(const struct vmundo_event *e)
@@ -49,6 +50,7 @@ static void show_bar(const struct vmundo_event *e)
             share * 100, left / 1000);
     fflush(stderr);
     state.bar_shown_ms = now;
+    waiting_is_seen(true);
 }
 
 static void keep_action(const char *text)
@@ -97,6 +99,8 @@ void report_init(struct cli *c)
     state.cli = c;
     c->options.report = on_event;
     c->options.report_data = c;
+    if (!c->quiet)
+        waiting_init();
 }
 
 static void print_json_result(const struct cli *c, const char *domain)
