@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * recording.c: a recorded checkpoint is an operation like any other: in one, a checkpoint is made, and those go whose
- * time has come, which is looked at every ten seconds. From the top: which ones go, by time; how much space they hold;
+ * time has come, which is looked at every few seconds. From the top: which ones go, by time; how much space they hold;
  * whether there is room for more; the operation; and the command that says that a domain is to be recorded.
  */
 #include "core/recorder.h"
@@ -21,7 +21,8 @@
 #define KEEP_MS 600000
 #define SHORTEST_MS 100
 #define THIN_MS 10000 /* how often old ones are looked for, */
-#define THIN_AT 16    /* or when so many are to go */
+#define THIN_AT 16    /* or when so many are to go, */
+#define SPACE_MS 2000 /* or, where their space is bounded, how often that is looked at */
 #define PAUSE_MS 3000 /* the longest pause of a guest for one */
 #define FULL 0.85     /* of a thin pool: the guard wants to be left room */
 /* Where they rest on one another reading goes through all of them: when there are more recorded ones than MANY, FEW
@@ -299,7 +300,8 @@ static int choose(struct recording *k, const struct operation *op, const struct 
     for (size_t i = 0; i < rows->n; i++)
         recorded += rows->items[i].recorded;
     bool crowded = recorded > MANY && merge_is_needed(op->before);
-    bool due = !k->thinned_ms || now - k->thinned_ms >= THIN_MS || n >= THIN_AT || crowded;
+    uint64_t wait = as->keep_bytes ? SPACE_MS : THIN_MS;
+    bool due = !k->thinned_ms || now - k->thinned_ms >= wait || n >= THIN_AT || crowded;
     if (crowded)
         n += recording_spread(rows, sys_realtime_ms(), FEW, goes);
     if (due && as->keep_bytes && fit(k, op, rows, as->keep_bytes, goes, &n, err) < 0)

@@ -140,7 +140,8 @@ guest_say vm "$counting" >/dev/null
 expect_exit 0 "" vmundo record vm --once # looked at anew
 last=$(newest)
 wait_until 60 newer_than $((last + 3))
-held=$(du -sk "$fs/.vmundo" | cut -f1)
+# What is removed takes room until it is merged; and that is looked at every two seconds.
+held=$(for _ in {1..16}; do du -sk "$fs/.vmundo"; sleep 0.5; done | sort -n | head -n 1 | cut -f1)
 
 step "no longer, and what is left is merged"
 vmundo record vm --stop
@@ -153,7 +154,7 @@ check_files
 [ "$(chain | wc -l)" -le 4 ] && [ "$(chain | grep -c gone)" -le 1 ] || fail "it rests on: $(chain)"
 held=$((held - $(du -sk "$fs/.vmundo" | cut -f1)))
 echo "recording held $held KiB"
-[ $held -le 6144 ] || fail "2 MiB were asked for, and three checkpoints were made since"
+[ $held -le 6144 ] || fail "2 MiB were asked for"
 
 step "what a fork rests on is left alone"
 vmundo checkpoint -q vm second
