@@ -189,7 +189,7 @@ memory = 128
 vcpus = 1
 kernel = "/boot/guest"
 ramdisk = "/boot/guest.gz"
-extra = "console=hvc0 quiet panic=-1"
+extra = "console=hvc0 quiet panic=-1 norandmaps nokaslr mitigations=off audit=0"
 disk = [ $disks]
 on_crash = "destroy"
 CFG
