@@ -234,7 +234,7 @@ struct vmundo_domains {
     size_t n_domains;
 };
 
-/* Every domain, sorted by name, from one indexed query; disks are not filled in. */
+/* Every domain, sorted by name (web-2 before web-10), from one indexed query; disks are not filled in. */
 int vmundo_list(struct vmundo *v, struct vmundo_domains *ret, struct vmundo_error *err);
 void vmundo_domains_free(struct vmundo_domains *domains);
 

@@ -83,7 +83,7 @@ int completion_print(const char *shell, struct vmundo_error *err);
 /* "10", "500ms", "1s", "10m", "2h", "1d", at least a millisecond, at most ten years. name: of the option. Errors:
  * VMUNDO_USAGE, as below. */
 int cli_parse_duration(const char *name, const char *text, uint64_t *ret_ms, struct vmundo_error *err);
-/* A moment, milliseconds since the epoch: "-30s", "-5m", "14:03:22" (the last one), "2026-01-31 14:03:22". */
+/* A moment, milliseconds since the epoch: "-30s", "-5m", "14:03:22" or "14:03" (the last one), "2026-01-31 14:03:22". */
 int cli_parse_time(const char *text, int64_t *ret, struct vmundo_error *err);
 
 /* ---- output.c: one description of a row gives both text and JSON ---- */

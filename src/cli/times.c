@@ -22,16 +22,21 @@ static bool parse_ago(const char *text, int64_t now_ms, int64_t *ret)
     return true;
 }
 
-/* A time of today, or, if that is yet to come, of yesterday; or a date and a time. */
+/* A time of today, or, if that is yet to come, of yesterday; or a date and a time. Seconds may be left out. */
 static bool parse_clock(const char *text, int64_t now, int64_t *ret)
 {
+    static const char *const formats[][2] = {{"%H:%M:%S", "%H:%M"}, {"%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"}};
     struct tm t;
     time_t at = (time_t)now;
-    if (!localtime_r(&at, &t))
-        return false;
-    const char *end = strptime(text, "%Y-%m-%d %H:%M:%S", &t);
-    bool dated = end && !*end;
-    if (!dated && (!(end = strptime(text, "%H:%M:%S", &t)) || *end))
+    bool dated = strchr(text, ' ');
+    const char *end = NULL;
+    for (size_t i = 0; i < 2 && (!end || *end); i++) {
+        if (!localtime_r(&at, &t))
+            return false;
+        t.tm_sec = 0;
+        end = strptime(text, formats[dated][i], &t);
+    }
+    if (!end || *end)
         return false;
     t.tm_isdst = -1;
     at = mktime(&t);
@@ -47,7 +52,7 @@ int cli_parse_time(const char *text, int64_t *ret, struct vmundo_error *err)
     clock_gettime(CLOCK_REALTIME, &now);
     if (parse_ago(text, now.tv_sec * 1000 + now.tv_nsec / 1000000, ret) || parse_clock(text, now.tv_sec, ret))
         return 0;
-    return cli_error(err, VMUNDO_USAGE, "'%.40s' is not a time: -30s, -5m, -2h, 14:03:22 or '2026-01-31 14:03:22'",
+    return cli_error(err, VMUNDO_USAGE, "'%.40s' is not a time: -30s, -5m, -2h, 14:03, 14:03:22 or '2026-01-31 14:03:22'",
                      text);
 }
 

@@ -484,8 +484,9 @@ static int check_image(struct vmundo *v, const char *image, char **ret, struct v
 {
     CLEANUP(stack_clear) struct stack s = {0};
     AUTO_FREE char *who = NULL;
+    AUTO_FREE char *path = NULL;
     struct stat st;
-    if (stack_resolve(image, &s, err) < 0)
+    if (pool_canonical(image, &path, err) < 0 || stack_resolve(path, &s, err) < 0)
         return -1;
     if (s.kind != STACK_FILE || stat(s.path, &st) < 0)
         return error_set(err, VMUNDO_USAGE, "%s is no image file", image);
@@ -507,7 +508,10 @@ int vmundo_pool_import(struct vmundo *v, const struct vmundo_import_options *o, 
     struct pool_report r;
     pool_report_init(&r, v, o->image);
     if (!is_path(o->pool))
-        return error_set(err, VMUNDO_USAGE, "images go into an XFS pool, which is given as a path; a volume group has volumes");
+        return error_set(err, VMUNDO_USAGE,
+                         "images go into an XFS pool, which is given as a path, with a '/' in it: ./%.80s; a volume group "
+                         "has volumes",
+                         o->pool);
     if (pools_lock(v, "pool import", &lock, err) < 0 || find_mounted(v, o->pool, &p, node, err) < 0 ||
         check_image(v, o->image, &image, err) < 0)
         return -1;

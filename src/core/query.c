@@ -207,12 +207,21 @@ static int describe_row(struct vmundo *v, const struct store_domain *row, struct
     return say_interrupted(d, row->pending, err);
 }
 
+/* web-2 before web-10 */
+static int by_name(const void *a, const void *b)
+{
+    const struct store_domain *x = a, *y = b;
+    return strverscmp(x->name, y->name);
+}
+
 int vmundo_list(struct vmundo *v, struct vmundo_domains *ret, struct vmundo_error *err)
 {
     struct store_domain *rows = NULL;
     size_t n = 0;
     if (store_list(v, &rows, &n, err) < 0)
         return -1;
+    if (n > 1)
+        qsort(rows, n, sizeof(*rows), by_name);
     CLEANUP(vmundo_domains_free) struct vmundo_domains list = {.domains = calloc(n + 1, sizeof(*list.domains))};
     int r = list.domains ? 0 : error_nomem(err);
     while (r == 0 && list.n_domains < n) {

@@ -9,7 +9,6 @@
 #include "util/process.h"
 #include "util/sys.h"
 
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -111,13 +110,9 @@ static int hear(const struct quiesce *q, unsigned ms, json_t **ret, struct vmund
     uint64_t deadline = sys_monotonic_ms() + ms;
     while (len < sizeof(line) - 1 && !memchr(line, '\n', len)) {
         uint64_t now = sys_monotonic_ms();
-        struct pollfd p = {.fd = q->hook, .events = POLLIN};
-        int ready = now < deadline ? poll(&p, 1, (int)(deadline - now)) : 0;
-        if (ready < 0) /* EINTR */
-            continue;
-        ssize_t n = ready ? recv(q->hook, line + len, 1, 0) : 0;
-        if (!ready)
+        if (now >= deadline || sys_wait_readable(q->hook, (int)(deadline - now)) <= 0)
             return error_set(err, VMUNDO_FAILED, "vmundo-hook, which runs the commands, does not answer");
+        ssize_t n = TEMP_FAILURE_RETRY(recv(q->hook, line + len, 1, 0));
         if (n <= 0)
             return hook_is_gone(q, err);
         len += (size_t)n;

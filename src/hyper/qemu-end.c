@@ -31,7 +31,7 @@ static int kill_and_wait(int pidfd, const char *what, struct vmundo_error *err)
 {
     if (sys_pidfd_signal(pidfd, SIGKILL) < 0 && errno != ESRCH)
         return error_errno(err, errno, "cannot kill %s", what);
-    if (sys_pidfd_wait(pidfd, (int)PATIENCE_MS) > 0)
+    if (sys_wait_readable(pidfd, (int)PATIENCE_MS) > 0)
         return 0;
     return error_set(err, VMUNDO_FAILED, "%s was killed and does not end: it waits for its storage", what);
 }

@@ -12,7 +12,6 @@
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <net/if_arp.h>
-#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -133,8 +132,8 @@ static int receive_fd(int sock)
     } u;
     struct iovec io = {&byte, 1};
     struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = &u, .msg_controllen = sizeof(u)};
-    struct pollfd p = {.fd = sock, .events = POLLIN};
-    if (poll(&p, 1, HELPER_TIMEOUT_MS) <= 0 || recvmsg(sock, &m, MSG_CMSG_CLOEXEC) <= 0)
+    if (sys_wait_readable(sock, HELPER_TIMEOUT_MS) <= 0 ||
+        TEMP_FAILURE_RETRY(recvmsg(sock, &m, MSG_CMSG_CLOEXEC)) <= 0)
         return -1;
     const struct cmsghdr *c = CMSG_FIRSTHDR(&m);
     int fd = -1;
@@ -147,7 +146,7 @@ static int receive_fd(int sock)
 static int helper_failed(int pipe, const char *bridge, struct vmundo_error *err)
 {
     char said[512];
-    ssize_t n = read(pipe, said, sizeof(said) - 1);
+    ssize_t n = TEMP_FAILURE_RETRY(read(pipe, said, sizeof(said) - 1));
     said[n > 0 ? n : 0] = '\0';
     said[strcspn(said, "\n")] = '\0';
     AUTO_FREE char *safe = str_escape(said, sizeof(said));

@@ -15,7 +15,6 @@
 
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -242,13 +241,9 @@ static int await_report(const struct launch *l, int pipe, struct vmundo_error *e
     uint64_t deadline = sys_monotonic_ms() + launch_timeout(l) + GRACE_MS;
     while (!memchr(line, '\n', len) && len < sizeof(line) - 1) {
         uint64_t now = sys_monotonic_ms();
-        struct pollfd p = {.fd = pipe, .events = POLLIN};
-        int ready = now < deadline ? poll(&p, 1, (int)(deadline - now)) : 0;
-        if (ready == 0)
+        if (now >= deadline || sys_wait_readable(pipe, (int)(deadline - now)) <= 0)
             return error_set(err, VMUNDO_FAILED, "the monitor does not answer");
-        if (ready < 0) /* EINTR */
-            continue;
-        ssize_t n = read(pipe, line + len, sizeof(line) - 1 - len);
+        ssize_t n = TEMP_FAILURE_RETRY(read(pipe, line + len, sizeof(line) - 1 - len));
         if (n <= 0)
             return error_set(err, VMUNDO_FAILED, "the monitor died before the domain was started; see %s/%s", l->i->dir,
                              RUNDIR_QEMU_LOG);

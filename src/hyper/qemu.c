@@ -342,11 +342,10 @@ static int control_within(int fd, json_t *request, unsigned ms, json_t **ret, st
     char answer[1024];
     if (!line)
         return error_nomem(err);
-    if (send(fd, line, strlen(line), MSG_NOSIGNAL) != (ssize_t)strlen(line))
+    if (TEMP_FAILURE_RETRY(send(fd, line, strlen(line), MSG_NOSIGNAL)) != (ssize_t)strlen(line))
         return error_errno(err, errno, "the monitor does not listen");
-    struct pollfd p = {.fd = fd, .events = POLLIN};
     /* The monitor writes an answer whole. */
-    ssize_t n = poll(&p, 1, (int)ms) > 0 ? recv(fd, answer, sizeof(answer) - 1, 0) : -1;
+    ssize_t n = sys_wait_readable(fd, (int)ms) > 0 ? TEMP_FAILURE_RETRY(recv(fd, answer, sizeof(answer) - 1, 0)) : -1;
     if (n <= 0)
         return error_set(err, VMUNDO_FAILED, "the monitor does not answer");
     answer[n] = '\0';
@@ -434,7 +433,7 @@ static int press_and_wait(int dirfd, int pidfd, unsigned timeout_ms, bool *ret_o
             e.code != VMUNDO_CONFLICT && e.errnum != ECONNRESET) /* those two: it is ending */
             return error_set(err, e.code, "%s", e.msg);
         uint64_t left = now < deadline ? deadline - now : 0;
-        if (sys_pidfd_wait(pidfd, (int)(left < PRESS_AGAIN_MS ? left : PRESS_AGAIN_MS)) > 0) {
+        if (sys_wait_readable(pidfd, (int)(left < PRESS_AGAIN_MS ? left : PRESS_AGAIN_MS)) > 0) {
             *ret_off = true;
             return 0;
         }
@@ -473,7 +472,7 @@ static int shutdown_it(const struct instance *i, unsigned timeout_ms, bool *ret_
         *ret_off = true;
         return 0;
     }
-    if (check_listens(dirfd, &ended, &e) < 0 && sys_pidfd_wait(pidfd, 0) == 0)
+    if (check_listens(dirfd, &ended, &e) < 0 && sys_wait_readable(pidfd, 0) == 0)
         return error_set(err, e.code, "%s", e.msg);
     if (ended) {
         *ret_off = true;

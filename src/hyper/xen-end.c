@@ -66,7 +66,7 @@ static int end_xl(struct xen_run *n, const struct instance *i, struct vmundo_err
     for (int tries = 0; n->xl_lives && tries < 4; tries++) {
         AUTO_CLOSE int pidfd = rundir_lock_holder(n->dirfd, XEN_XL_LOCK);
         if (pidfd >= 0 && sys_pidfd_signal(pidfd, SIGKILL) == 0)
-            sys_pidfd_wait(pidfd, (int)KILLED_TIMEOUT_MS);
+            sys_wait_readable(pidfd, (int)KILLED_TIMEOUT_MS);
         if (xen_run_refresh(n, err) < 0)
             return -1;
     }

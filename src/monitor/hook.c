@@ -42,7 +42,7 @@ static char *last_line(int output)
 static void end(pid_t pid, int pidfd)
 {
     kill(-pid, SIGTERM);
-    if (sys_pidfd_wait(pidfd, GRACE_MS) == 0)
+    if (sys_wait_readable(pidfd, GRACE_MS) == 0)
         kill(-pid, SIGKILL);
 }
 
@@ -73,7 +73,7 @@ static int run(const char *const *argv, unsigned timeout_ms, struct vmundo_error
         return -1;
     if (sys_process_of(pid, &p) == 0)
         pidfd = sys_process_open(&p);
-    bool late = pidfd >= 0 && sys_pidfd_wait(pidfd, (int)timeout_ms) == 0;
+    bool late = pidfd >= 0 && sys_wait_readable(pidfd, (int)timeout_ms) == 0;
     if (late)
         end(pid, pidfd);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)

@@ -156,7 +156,7 @@ static int load_saved(struct monitor *m, struct vmundo_error *err)
 static int explain(struct monitor *m, struct vmundo_error *err)
 {
     AUTO_FREE char *how = NULL, *said = NULL;
-    if (m->pidfd >= 0 && sys_pidfd_wait(m->pidfd, 200) > 0) {
+    if (m->pidfd >= 0 && sys_wait_readable(m->pidfd, 200) > 0) {
         if (guest_ended(m, &how, err) == 0)
             error_set(err, VMUNDO_FAILED, "%s", how);
     } else if ((said = log_last_line(m))) {

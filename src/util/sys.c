@@ -374,11 +374,11 @@ void sys_outlive_terminal(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-int sys_pidfd_wait(int pidfd, int timeout_ms)
+int sys_wait_readable(int fd, int timeout_ms)
 {
     uint64_t end = sys_monotonic_ms() + (timeout_ms > 0 ? (uint64_t)timeout_ms : 0);
     for (;;) {
-        struct pollfd pfd = {.fd = pidfd, .events = POLLIN};
+        struct pollfd pfd = {.fd = fd, .events = POLLIN};
         int n = poll(&pfd, 1, timeout_ms);
         if (n > 0 && pfd.revents & POLLNVAL) {
             errno = EBADF;

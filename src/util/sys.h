@@ -76,8 +76,9 @@ int sys_pidfd_signal(int pidfd, int sig);
 /* For a process that stays when its terminal and who started it are gone: hang-ups, interrupts and terminations are
  * blocked, broken pipes are errors of write(2). */
 void sys_outlive_terminal(void);
-/* Wait until the process behind pidfd is gone: 1 gone, 0 the time is up. timeout_ms < 0: for ever. */
-int sys_pidfd_wait(int pidfd, int timeout_ms);
+/* Wait until fd can be read, or as a pidfd until its process is gone: 1 it is so, 0 the time is up. timeout_ms < 0: for
+ * ever. A signal does not end it. */
+int sys_wait_readable(int fd, int timeout_ms);
 
 /* A UNIX stream socket bound or connected at dirfd/name, however long the directory's path is. Returns the
  * descriptor or -1 and errno. The socket's file gets mode 0600; an old one in its place is EADDRINUSE.

@@ -127,7 +127,7 @@ make_disk() {
 }
 
 guest_cmdline="console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests apparmor=0 audit=0 ipv6.disable=1 nokaslr \
-tsc=reliable no_timer_check"
+norandmaps noreplace-smp tsc=reliable no_timer_check"
 
 # make_config FILE NAME DISK...: an xl.cfg for the test guest. $extra is added to the kernel's command line, $config_tail
 # to the file.

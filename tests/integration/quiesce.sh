@@ -125,6 +125,9 @@ step "no agent"
 vmundo run -q "$work/vm.cfg"
 guest_say vm "load virtio_console; mkdir -p /tmp; until ls /dev/vport*p1; do usleep 50000; done" >/dev/null
 expect_exit 1 "no agent in the guest answers" vmundo checkpoint vm x --quiesce --hook-timeout 1
+# A signal does not end what is waited for.
+expect_exit 1 "no agent in the guest answers" strace -qq -o /dev/null -e trace=poll -e inject=poll:error=EINTR:when=1+2 \
+    "$VMUNDO" checkpoint vm x --quiesce --hook-timeout 1
 writes 0
 
 step "qemu-ga"

@@ -38,6 +38,10 @@ vmundo tree vm | grep -q '([0-9]* recorded since ' || fail "not summed up"
 ! vmundo log vm | grep -q ' recording ' || fail "every recorded checkpoint is in the log"
 expect_exit 3 "its checkpoints are from" vmundo rollback vm --to -1h
 expect_exit 3 "its checkpoints are from" vmundo rollback vm --to '2001-01-01 00:00:00'
+expect_exit 3 "as of 2001-01-01 13:05:00: its checkpoints are from" vmundo rollback vm --to '2001-01-01 13:05'
+for time in 25:00 13:05:00:00 13 "13:05 " 2001-01-01 "2001-02-30x 10:00" yesterday; do
+    expect_exit 2 "is not a time" vmundo rollback vm --to "$time"
+done
 
 step "back by two seconds, RAM and disk together, and it counts on and is recorded on"
 before=$(ram)

@@ -24,4 +24,7 @@ refused 4 "$work already" keep vm --to "$work"
 refused 2 "not the name of a new directory" keep vm --to ..
 refused 2 "not the name of a new directory" keep vm --to ""
 refused 1 "No such file" keep vm --to "$work/none/new"
+vmundo fork -q vm --count 10
+[ "$(vmundo list | awk 'NR > 1 { print $1 }' | tail -n 3 | xargs)" = "vm-8 vm-9 vm-10" ] || fail "$(vmundo list)"
+for n in {1..10}; do vmundo drop -q vm-$n; done
 vmundo drop -q vm

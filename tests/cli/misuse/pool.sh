@@ -32,6 +32,7 @@ refused 3 "no pool that is known here" pool grow "$work/p" --size 2G
 refused 3 "there is no" pool mount "$work/p"
 refused 5 "is no pool" pool mount "$image"
 refused 3 "no pool 'p' in a file" pool mount p
+refused 2 "a path, with a '/' in it: ./p" pool import p "$image"
 [ ! -e "$work/p" ] && [ ! -e "$work/p.d" ] || fail "something was made"
 
 # A list of pools that is damaged says what to do.

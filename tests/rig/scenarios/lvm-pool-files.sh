@@ -94,7 +94,7 @@ vmundo run -q -H null -m qcow2 "$W/busy.cfg"
 refuses_and_leaves 5 "disk of the domain busy" vmundo pool import "$pool" "$W/images/old.img" --move
 vmundo drop -q busy
 tries "would copy .*old.img \(20 MiB\) to" vmundo pool import "$pool" "$W/images/old.img"
-vmundo pool import "$pool" "$W/images/old.img" --name copy.img
+(cd "$W/images" && vmundo pool import "$pool" old.img --name copy.img)
 same "$(sum "$dir/copy.img") $(stat -c '%a %u %g %s' "$dir/copy.img")" "$was 640 12 34 20971520" "the copy"
 [ "$(stat -c %b "$dir/copy.img")" -lt 10000 ] || fail "the hole was filled"
 same "$(python3 -c 'import os, sys; print(os.getxattr(sys.argv[1], "user.note").decode())' "$dir/copy.img")" kept "attribute"

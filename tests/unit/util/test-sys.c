@@ -455,12 +455,12 @@ static void test_process_identity(void **state)
     assert_int_equal(sys_process_open(&other), -1);
     assert_int_equal(errno, ESRCH);
 
-    assert_int_equal(sys_pidfd_wait(fd, 0), 0);
+    assert_int_equal(sys_wait_readable(fd, 0), 0);
     uint64_t before = sys_monotonic_ms();
-    assert_int_equal(sys_pidfd_wait(fd, 30), 0);
+    assert_int_equal(sys_wait_readable(fd, 30), 0);
     assert_true(sys_monotonic_ms() - before >= 29);
     assert_int_equal(sys_pidfd_signal(fd, SIGTERM), 0);
-    assert_int_equal(sys_pidfd_wait(fd, -1), 1);
+    assert_int_equal(sys_wait_readable(fd, -1), 1);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     assert_int_equal(sys_pidfd_signal(fd, SIGTERM), -1);
     assert_int_equal(errno, ESRCH);
@@ -468,10 +468,10 @@ static void test_process_identity(void **state)
     assert_int_equal(errno, ESRCH);
     assert_int_equal(sys_process_open(&child), -1);
     assert_int_equal(errno, ESRCH);
-    assert_int_equal(sys_pidfd_wait(-5, 0), 0); /* poll ignores negative descriptors */
+    assert_int_equal(sys_wait_readable(-5, 0), 0); /* poll ignores negative descriptors */
     int closed = fcntl(fd, F_DUPFD_CLOEXEC, 100);
     close(closed);
-    assert_int_equal(sys_pidfd_wait(closed, 0), -1);
+    assert_int_equal(sys_wait_readable(closed, 0), -1);
     assert_int_equal(errno, EBADF);
 }
 
@@ -523,7 +523,7 @@ static void test_pidfd_wait_goes_on_after_signals(void **state)
     const struct itimerval every = {.it_interval = {.tv_usec = 5000}, .it_value = {.tv_usec = 5000}};
     setitimer(ITIMER_REAL, &every, NULL);
     uint64_t before = sys_monotonic_ms();
-    int r = sys_pidfd_wait(fd, 100);
+    int r = sys_wait_readable(fd, 100);
     uint64_t took = sys_monotonic_ms() - before;
     setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
     kill(pid, SIGKILL);
