@@ -44,6 +44,9 @@ class Operation:
     def arguments(self):
         return list(self.command)
 
+    def settle(self):
+        """What goes on although vmundo has ended comes to its end, where that is not awaited by the next command."""
+
     def again(self):
         self.w.vmundo(*self.arguments())
 
@@ -318,10 +321,100 @@ class PoolRemove(PoolGrow):
         return ["pool", "remove", self.path()]
 
 
+class Lvm(Operation):
+    """On volume groups, with nothing in them. What is killed, lvm and mkfs go on after it, and keep the group busy."""
+    needs_null = True
+    repeat = True
+    timed = True
+
+    def set_up(self):
+        pass
+
+    def settle(self):
+        self.w.wait_for_programs()
+
+    def new(self):
+        return f"{self.w.group}/new"
+
+    def create(self):
+        return ["volume", "create", self.new(), "--size", "12M", "--fs", "ext4"]
+
+    def again(self):
+        """Made once more, or it says what to do."""
+        if self.w.run(*self.arguments()) != 0:
+            raise RuntimeError(f"done again it says: {self.w.output()}")
+
+    def tear_down(self):
+        self.settle()
+        if "new" in dict(self.w.volumes()):
+            self.w.vmundo("volume", "remove", self.new())
+
+
+class VolumeCreate(Lvm):
+    def arguments(self):
+        return self.create()
+
+
+class VolumeResize(Lvm):
+    def set_up(self):
+        self.w.vmundo(*self.create())
+
+    def arguments(self):
+        return ["volume", "resize", self.new(), "24M"]
+
+
+class VolumeRemove(VolumeResize):
+    def arguments(self):
+        return ["volume", "remove", self.new()]
+
+
+class GroupCreate(Lvm):
+    """A group of its own, with a thin pool, on the first of two disks."""
+    def create(self):
+        return ["pool", "create", self.w.spare_group, self.w.spares[0], "--thin"]
+
+    def arguments(self):
+        return self.create()
+
+    def again(self):
+        """A group without its thin pool is removed, and what the disk has on it then is to be wiped."""
+        self.w.run("pool", "remove", self.w.spare_group)
+        self.w.vmundo(*self.arguments(), "--wipe")
+
+    def tear_down(self):
+        self.settle()
+        self.w.remove_spare_group()
+
+
+class GroupGrow(GroupCreate):
+    def set_up(self):
+        self.w.vmundo(*self.create())
+
+    def arguments(self):
+        return ["pool", "grow", self.w.spare_group, self.w.spares[1]]
+
+    def again(self):
+        """The disk is in the group already, and the thin pool has not grown: the group is told to take all that it has."""
+        if self.w.run(*self.arguments()) != 0:
+            self.w.vmundo("pool", "grow", self.w.spare_group)
+
+
+class GroupRemove(GroupGrow):
+    def arguments(self):
+        return ["pool", "remove", self.w.spare_group]
+
+    def again(self):
+        """Without a group, what is left is the mark of LVM on its disks."""
+        if self.w.run(*self.arguments()) == 3:
+            self.w.wipe_spares()
+
+
 operations = {
     "run": Run, "travel-reserve": TravelReserve, "rollback": Rollback, "rollback-forget": RollbackForget, "keep": Keep, "keep-stop": KeepStop, "drop": Drop,
     "stop": Stop, "start": Start, "checkpoint": Checkpoint, "checkpoint-ram": CheckpointRam, "travel": Travel, "undo": Undo,
     "prune": Prune, "prune-last": PruneLast, "prune-recorded": PruneRecorded, "merge": Merge, "pin": Pin, "unpin": Unpin, "fork": Fork,
     "drop-fork": DropFork, "keepto": KeepTo, "record": Record, "recover": Recover, "recover-finish": RecoverFinish,
+    "volume-create": VolumeCreate, "volume-resize": VolumeResize, "volume-remove": VolumeRemove,
+    "group-create": GroupCreate, "group-grow": GroupGrow, "group-remove": GroupRemove,
     "pool-create": PoolCreate, "pool-grow": PoolGrow, "pool-remove": PoolRemove,
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A world on LVM: the domain has a logical volume, and an image in a file system on another one, in which somebody else's
-image is, too. Both are in the volume group $VMUNDO_FAULT_VG, which the scenario of the rig has made. With the hypervisor
+image is, too. Both are in the volume group $VMUNDO_FAULT_VG, which the scenario of the rig has made. For groups that are made
+there are the disks $VMUNDO_FAULT_PVS. With the hypervisor
 xen it is a PV guest that does nothing, with the kernel $VMUNDO_FAULT_KERNEL.
 
 What is left of it is looked up with lvs, dmsetup, /proc, /sys, xl and xenstore: volumes, device-mapper's devices and
@@ -55,6 +56,8 @@ class Volumes(World):
     def __init__(self, hypervisor):
         super().__init__(hypervisor)
         self.group = os.environ["VMUNDO_FAULT_VG"]
+        self.spare_group = f"{self.group}.spare"
+        self.spares = os.environ.get("VMUNDO_FAULT_PVS", "").split()
         self.domids = set() # as far as they were seen
         if hypervisor == "xen":
             self.machine = f'kernel = "{os.environ["VMUNDO_FAULT_KERNEL"]}"\nmemory = 16\nvcpus = 1\non_crash = "destroy"\n'
@@ -100,8 +103,19 @@ class Volumes(World):
                 subprocess.run(["dmsetup", "remove", "--retry", "-f", line], check=False)
         lvm("lvremove", "-qq", "-ff", "-y", self.group)
 
+    def wipe_spares(self):
+        subprocess.run(["udevadm", "settle"], check=False)
+        for disk in self.spares:
+            sh("wipefs", "-q", "-a", disk)
+
+    def remove_spare_group(self):
+        if self.spares:
+            subprocess.run(["lvm", "vgremove", "-qq", "-ff", "-y", self.spare_group], check=False, stderr=subprocess.DEVNULL)
+            self.wipe_spares()
+
     def begin_anew(self):
         self.end_processes()
+        self.remove_spare_group()
         self.remove_volumes()
         shutil.rmtree(self.state_dir, ignore_errors=True)
         self.make_volumes()
@@ -153,11 +167,21 @@ class Volumes(World):
                 return name
         return "other content"
 
+    @staticmethod
+    def file_system(device):
+        """Its kind, how large it is, and whether fsck finds anything."""
+        header = subprocess.run(["dumpe2fs", "-h", device], check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        blocks = re.search(r"Block count: *(\d+)", header.stdout)
+        checked = subprocess.run(["e2fsck", "-n", "-f", device], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return f"{blocks[1]} blocks, e2fsck {checked.returncode}" if blocks else "no ext4"
+
     def images(self):
         """Origins and branches. Of those that are not active the name is seen alone, but a rollback to them shows the content."""
         for name in self.active():
             if name.startswith("disk"):
                 yield f"image {name}: {self.content(f'/dev/{self.group}/{name}')}"
+        if "new" in self.active():
+            yield f"volume new: {self.file_system(f'/dev/{self.group}/new')}"
         for place in [f"{self.work}/files"] + sorted(self.mounted_branches()):
             for name in ("vm.img", "other.img"):
                 yield f"image {place}/{name}: {self.content(f'{place}/{name}')}"
@@ -171,9 +195,21 @@ class Volumes(World):
             name, attr, *rest = line.split("|")
             yield name, "|".join([attr[0], attr[1], attr[4], attr[8:]] + rest)
 
+    def spare_traces(self):
+        """Of the group that is made: its volumes, and what is on the disks for it."""
+        of = ["--noheadings", "--separator", "|", "-S", f"vg_name={self.spare_group}"]
+        for line in lines_of("lvm", "vgs", *of, "-o", "vg_name,vg_tags,pv_count") if self.spares else []:
+            yield f"spare group {line}"
+        for line in lines_of("lvm", "lvs", "--all", *of, "-o", "lv_name,lv_size,lv_tags") if self.spares else []:
+            yield f"spare volume {line}"
+        for disk in self.spares:
+            found = subprocess.run(["blkid", "-p", "-o", "value", "-s", "TYPE", disk], check=False, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, text=True)
+            yield f"spare disk {disk}: {found.stdout.strip()}"
+
     def devices(self):
         for line in device_mapper("name", "suspended"):
-            if line.startswith(f"{self.group}-"):
+            if line.startswith((f"{self.group}-", f"{self.spare_group}-")):
                 yield line
 
     def lvm_locks(self):
@@ -206,7 +242,7 @@ class Volumes(World):
         """Without the guard, which looks now and then whether it is still wanted; the directory of mount points stays."""
         found = super().traces()
         found += [f"volume {name}: {text}" for name, text in self.volumes()] + [f"device {line}" for line in self.devices()]
-        found += list(self.lvm_locks()) + (list(self.xen()) if self.hypervisor == "xen" else [])
+        found += list(self.spare_traces()) + list(self.lvm_locks()) + (list(self.xen()) if self.hypervisor == "xen" else [])
         return sorted(line for line in found if line != "state mnt/" and not re.match("process .*vmundo-guard", line))
 
     def end_hanging(self):
@@ -214,6 +250,13 @@ class Volumes(World):
         for pid in leaks.processes():
             if re.match("lvm ", leaks.status(pid) or "") and os.readlink(f"/proc/{pid}/exe").endswith("/fault-spawned"):
                 os.kill(pid, signal.SIGKILL)
+
+    def wait_for_programs(self):
+        for _ in range(600 * self.patience):
+            if not any(re.match(r"(\S*/)?(lvm|mkfs|fsadm|resize2fs)", leaks.status(pid) or "") for pid in leaks.processes()):
+                return
+            time.sleep(0.1)
+        raise RuntimeError("a program that was started does not end")
 
     def wait_for_guards(self):
         for _ in range(300 * self.patience):
