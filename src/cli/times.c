@@ -52,8 +52,8 @@ int cli_parse_time(const char *text, int64_t *ret, struct vmundo_error *err)
     clock_gettime(CLOCK_REALTIME, &now);
     if (parse_ago(text, now.tv_sec * 1000 + now.tv_nsec / 1000000, ret) || parse_clock(text, now.tv_sec, ret))
         return 0;
-    return cli_error(err, VMUNDO_USAGE, "'%.40s' is not a time: -30s, -5m, -2h, 14:03, 14:03:22 or '2026-01-31 14:03:22'",
-                     text);
+    return cli_error(err, VMUNDO_USAGE,
+                     "'%.40s' is not a time: -30s, -5m, -2h, 14:03, 14:03:22 or '2026-01-31 14:03:22'", text);
 }
 
 int cli_parse_duration(const char *name, const char *text, uint64_t *ret_ms, struct vmundo_error *err)

@@ -3,8 +3,8 @@
  * waiting.c: says what a command waits for when that takes long: a program (lvm, qemu-img, xl) that it has started and
  * that has not ended. Such a program is never ended by us, and may hang for as long as a disk does.
  *
- * A thread looks every few seconds which children there are. Not a timer: its signal would interrupt what libraries wait
- * for.
+ * A thread looks every few seconds which children there are. Not a timer: its signal would interrupt what libraries
+ * wait for.
  */
 #include "cli/cli.h"
 

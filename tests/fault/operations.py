@@ -339,11 +339,6 @@ class Lvm(Operation):
     def create(self):
         return ["volume", "create", self.new(), "--size", "12M", "--fs", "ext4"]
 
-    def again(self):
-        """Made once more, or it says what to do."""
-        if self.w.run(*self.arguments()) != 0:
-            raise RuntimeError(f"done again it says: {self.w.output()}")
-
     def tear_down(self):
         self.settle()
         if "new" in dict(self.w.volumes()):
