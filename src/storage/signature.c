@@ -14,6 +14,8 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
+#define ENDS ((off_t)1 << 20)
+
 static void cleanup_probe(blkid_probe *p)
 {
     blkid_free_probe(*p);
@@ -33,10 +35,23 @@ static blkid_probe new_probe(int fd)
     return p;
 }
 
-int signature_find(const char *device, char **ret, struct vmundo_error *err)
+/* Where signatures lie: at the beginning and at the end. */
+static int check_readable(int fd)
+{
+    const off_t size = lseek(fd, 0, SEEK_END), places[] = {0, size > ENDS ? size - ENDS : 0};
+    AUTO_FREE char *buf = malloc(ENDS);
+    if (size < 0 || !buf)
+        return -1;
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+        if (TEMP_FAILURE_RETRY(pread(fd, buf, ENDS, places[i])) < 0)
+            return -1;
+    return 0;
+}
+
+static int probe(const char *device, char **ret, struct vmundo_error *err)
 {
     AUTO_CLOSE int fd = open(device, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    CLEANUP(cleanup_probe) blkid_probe p = fd < 0 ? NULL : new_probe(fd);
+    CLEANUP(cleanup_probe) blkid_probe p = fd < 0 || check_readable(fd) < 0 ? NULL : new_probe(fd);
     const char *type = NULL;
     if (!p)
         return error_errno(err, errno, "cannot read %s", device);
@@ -49,6 +64,20 @@ int signature_find(const char *device, char **ret, struct vmundo_error *err)
              blkid_probe_lookup_value(p, "PTTYPE", &type, NULL) < 0)
         type = "something";
     return str_copy(type, ret, err);
+}
+
+/* libblkid takes much that it cannot read for something that is not there. So all is read before, where an error is seen,
+ * and it is asked twice. */
+int signature_find(const char *device, char **ret, struct vmundo_error *err)
+{
+    AUTO_FREE char *first = NULL, *second = NULL;
+    if (probe(device, &first, err) < 0 || probe(device, &second, err) < 0)
+        return -1;
+    if (!str_eq(first, second) && (first || second))
+        return error_set(err, VMUNDO_FAILED, "%s cannot be read reliably: it looked like '%s', and then like '%s'", device,
+                         first ? first : "nothing", second ? second : "nothing");
+    *ret = TAKE(first);
+    return 0;
 }
 
 /* A partition table is little to lose, but each partition may hold something. */

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# A real guest writes at full speed to a small classic snapshot until it is full, ten times (five in each of two branches; in the long
-# form of four). The snapshot is never lost: it is made larger while the volume group has room; when it has none, the guest
+# A real guest writes at full speed to a small classic snapshot until it is full, twenty times (five in each of four branches).
+# The snapshot is never lost: it is made larger while the volume group has room; when it has none, the guest
 # is paused before the end, and told so in status, list and log; it runs on when there is room again, be it from vgextend or from
 # an lvremove.
 # limit: 900
-ROUNDS=$(long 2 4)
+ROUNDS=$(long 4 12)
 new_vg gfill 4000
 lvcreate -qq -y -L 3G -n disk gfill
 guest_cfg fill phy:/dev/gfill/disk,xvda,w

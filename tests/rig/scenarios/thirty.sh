@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Rollbacks in a row (thirty in the long form) of a running domain with an image in a volume, then drop: nothing is left in the control domain that was
-# not there before, nor does anything grow on the way.
+# Thirty rollbacks in a row of a running domain with an image in a volume, then drop: nothing is left in the control domain
+# that was not there before, nor does anything grow on the way.
 # limit: 1500
-ROLLBACKS=$(long 12 30)
+ROLLBACKS=$(long 30 100)
 new_vg thirty 400
 lvcreate -q -y -L 32M -n files thirty
 mkfs.ext4 -q /dev/thirty/files
