@@ -82,7 +82,7 @@ static int parse_number(const char *name, const char *text, double max, double *
 {
     char *end;
     *ret = strtod(text, &end);
-    if (strspn(text, "0123456789.") == 0 || *end || *ret < 0 || *ret > max)
+    if (!*text || text[strspn(text, "0123456789.")] || *end || *ret > max) /* no "0x10", "1e3", "nan" */
         return cli_error(err, VMUNDO_USAGE, "--%s takes a number from 0 to %.0f, not '%.40s'", name, max, text);
     return 0;
 }

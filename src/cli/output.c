@@ -103,7 +103,7 @@ void json_end(const struct cli *c, char close)
     if (need_comma)
         printf("\n%*s", 2 * depth, "");
     putchar(close);
-    need_comma = true;
+    need_comma = depth > 0;
     if (depth == 0)
         putchar('\n');
 }

@@ -63,7 +63,10 @@ int cli_parse_duration(const char *name, const char *text, uint64_t *ret_ms, str
         double ms;
     } units[] = {{"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60e3}, {"h", 3600e3}, {"d", 86400e3}};
     char *end = NULL;
-    double n = strchr("0123456789.", text[0]) && text[0] ? strtod(text, &end) : -1;
+    size_t digits = strspn(text, "0123456789.");
+    double n = digits ? strtod(text, &end) : -1;
+    if (end != text + digits) /* "0x10", "1e3" */
+        n = -1;
     for (size_t i = 0; n > 0 && i < sizeof(units) / sizeof(units[0]); i++)
         if (!strcmp(end, units[i].unit) && n * units[i].ms >= 1 && n * units[i].ms <= 3650 * 86400e3) {
             *ret_ms = (uint64_t)(n * units[i].ms);

@@ -32,51 +32,57 @@ static size_t read_some(const char *path, char *buf, size_t size)
     return n > 0 ? (size_t)n : 0;
 }
 
-/* The oldest child of the thread that does the work; "" if there is none. */
-static void oldest_child(char ret[16])
+struct child {
+    char pid[16], program[32];
+};
+
+/* The oldest child of the thread that does the work, but those of ours that stay with a domain; "" if there is none. */
+static void find_child(struct child *ret)
 {
-    char path[64], list[32];
+    char path[64], list[512], *rest = list;
     snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)getpid(), (int)getpid());
     read_some(path, list, sizeof(list));
-    list[strcspn(list, " ")] = '\0';
-    snprintf(ret, 16, "%.15s", list);
+    for (char *pid; (pid = strsep(&rest, " ")) && *pid;) {
+        snprintf(path, sizeof(path), "/proc/%.15s/comm", pid);
+        read_some(path, ret->program, sizeof(ret->program));
+        ret->program[strcspn(ret->program, "\n")] = '\0';
+        snprintf(ret->pid, sizeof(ret->pid), "%.15s", pid);
+        if (ret->program[0] && strncmp(ret->program, "vmundo-", strlen("vmundo-")) != 0)
+            return;
+    }
+    *ret = (struct child){0};
 }
 
 /* "lvm lvcreate": the program, and its first argument if that is a word. */
-static void say(const char *pid, unsigned seconds)
+static void say(const struct child *c, unsigned seconds)
 {
-    char path[64], program[32], args[256];
-    snprintf(path, sizeof(path), "/proc/%s/comm", pid);
-    read_some(path, program, sizeof(program));
-    program[strcspn(program, "\n")] = '\0';
-    snprintf(path, sizeof(path), "/proc/%s/cmdline", pid);
+    char path[64], args[256];
+    snprintf(path, sizeof(path), "/proc/%s/cmdline", c->pid);
     size_t n = read_some(path, args, sizeof(args));
     const char *argument = args + strlen(args) + 1;
     bool word = argument < args + n && *argument >= 'a' && *argument <= 'z' && !strchr(argument, '/');
-    if (!*program) /* it has just ended */
-        return;
     flockfile(stderr);
     fputs("vmundo: still waiting for ", stderr);
-    print_escaped(stderr, program);
+    print_escaped(stderr, c->program);
     if (word) {
         fputc(' ', stderr);
         print_escaped(stderr, argument);
     }
-    fprintf(stderr, " (pid %s), for %u s\n", pid, seconds);
+    fprintf(stderr, " (pid %s), for %u s\n", c->pid, seconds);
     funlockfile(stderr);
 }
 
 static void *look(void *unused)
 {
-    char last[16] = "", now[16];
+    struct child last = {0}, now = {0};
     unsigned looks = 0; /* in which it was there, one after the other */
     for (;;) {
         nanosleep(&(struct timespec){.tv_sec = LOOK_EVERY_S}, NULL);
-        oldest_child(now);
-        looks = *now && !strcmp(now, last) ? looks + 1 : 0;
-        memcpy(last, now, sizeof(last));
+        find_child(&now);
+        looks = now.pid[0] && !strcmp(now.pid, last.pid) ? looks + 1 : 0;
+        last = now;
         if (looks > 0 && (looks - 1) % SAY_EVERY == 0 && !on_screen)
-            say(now, looks * LOOK_EVERY_S);
+            say(&now, looks * LOOK_EVERY_S);
     }
     return unused;
 }

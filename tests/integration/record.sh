@@ -118,7 +118,12 @@ vmundo prune vm --recorded
 ! vmundo tree vm --all | grep -q recorded || fail "some are left"
 vmundo record vm --every 200ms
 wait_until 30 eval '[ -n "$(named vmundo-recorder)" ]'
-sleep 1
+step "a console does not wait for the recorder that was started with the domain"
+vmundo stop -q --force vm
+wait_until 20 eval '[ -z "$(named vmundo-recorder)" ]'
+vmundo start -q vm
+sleep 11 | vmundo rollback vm -c >"$work/said" 2>&1
+! grep -a "still waiting" "$work/said" || fail "it says so"
 vmundo drop vm
 wait_until 20 eval '[ -z "$(named vmundo-recorder)" ]'
 unchanged
