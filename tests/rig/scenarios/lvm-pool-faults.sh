@@ -6,6 +6,6 @@ new_vg poolf 200
 VMUNDO_FAULT_PVS="$(new_pv 100) $(new_pv 100)"
 export VMUNDO_FAULT_PVS
 for operation in volume-create volume-resize volume-remove group-create group-grow group-remove; do
-    faults lvm null poolf -m "$(long 3 48)" $operation
+    faults lvm null poolf -m "$(long 2 48)" $operation
 done
 say done
