@@ -47,6 +47,10 @@ class Operation:
     def settle(self):
         """What goes on although vmundo has ended comes to its end, where that is not awaited by the next command."""
 
+    def is_told(self, _output):
+        """Has it succeeded, and said what it could not do?"""
+        return False
+
     def again(self):
         self.w.vmundo(*self.arguments())
 
@@ -387,6 +391,9 @@ class GroupGrow(GroupCreate):
 
     def arguments(self):
         return ["pool", "grow", self.w.spare_group, self.w.spares[1]]
+
+    def is_told(self, output):
+        return "the thin pool" in output and "did not grow" in output
 
     def again(self):
         """The disk is in the group already, and the thin pool has not grown: the group is told to take all that it has."""
