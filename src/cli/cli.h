@@ -80,6 +80,8 @@ int completion_print(const char *shell, struct vmundo_error *err);
 
 /* ---- times.c ---- */
 
+/* A number like "12" or "0.5" at the beginning of text; *ret_rest is what follows. -1: there is none. */
+double cli_parse_decimal(const char *text, const char **ret_rest);
 /* "10", "500ms", "1s", "10m", "2h", "1d", at least a millisecond, at most ten years. name: of the option. Errors:
  * VMUNDO_USAGE, as below. */
 int cli_parse_duration(const char *name, const char *text, uint64_t *ret_ms, struct vmundo_error *err);

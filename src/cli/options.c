@@ -80,9 +80,9 @@ static const struct cli_option *option_of(const struct tables *t, int id)
 
 static int parse_number(const char *name, const char *text, double max, double *ret, struct vmundo_error *err)
 {
-    char *end;
-    *ret = strtod(text, &end);
-    if (!*text || text[strspn(text, "0123456789.")] || *end || *ret > max) /* no "0x10", "1e3", "nan" */
+    const char *rest;
+    *ret = cli_parse_decimal(text, &rest);
+    if (*ret < 0 || *rest || *ret > max)
         return cli_error(err, VMUNDO_USAGE, "--%s takes a number from 0 to %.0f, not '%.40s'", name, max, text);
     return 0;
 }

@@ -56,19 +56,26 @@ int cli_parse_time(const char *text, int64_t *ret, struct vmundo_error *err)
                      "'%.40s' is not a time: -30s, -5m, -2h, 14:03, 14:03:22 or '2026-01-31 14:03:22'", text);
 }
 
+/* No "0x10", "1e3", "nan", which strtod(3) takes. */
+double cli_parse_decimal(const char *text, const char **ret_rest)
+{
+    size_t digits = strspn(text, "0123456789.");
+    char *end = NULL;
+    double n = digits ? strtod(text, &end) : -1;
+    *ret_rest = text + digits;
+    return end == *ret_rest ? n : -1;
+}
+
 int cli_parse_duration(const char *name, const char *text, uint64_t *ret_ms, struct vmundo_error *err)
 {
     static const struct {
         const char *unit;
         double ms;
     } units[] = {{"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60e3}, {"h", 3600e3}, {"d", 86400e3}};
-    char *end = NULL;
-    size_t digits = strspn(text, "0123456789.");
-    double n = digits ? strtod(text, &end) : -1;
-    if (end != text + digits) /* "0x10", "1e3" */
-        n = -1;
+    const char *unit;
+    double n = cli_parse_decimal(text, &unit);
     for (size_t i = 0; n > 0 && i < sizeof(units) / sizeof(units[0]); i++)
-        if (!strcmp(end, units[i].unit) && n * units[i].ms >= 1 && n * units[i].ms <= 3650 * 86400e3) {
+        if (!strcmp(unit, units[i].unit) && n * units[i].ms >= 1 && n * units[i].ms <= 3650 * 86400e3) {
             *ret_ms = (uint64_t)(n * units[i].ms);
             return 0;
         }

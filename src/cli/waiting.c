@@ -42,7 +42,7 @@ static void find_child(struct child *ret)
     char path[64], list[512], *rest = list;
     snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)getpid(), (int)getpid());
     read_some(path, list, sizeof(list));
-    for (char *pid; (pid = strsep(&rest, " ")) && *pid;) {
+    for (char *pid; (pid = strsep(&rest, " ")) && rest;) { /* each is followed by a blank, but one that is cut off */
         snprintf(path, sizeof(path), "/proc/%.15s/comm", pid);
         read_some(path, ret->program, sizeof(ret->program));
         ret->program[strcspn(ret->program, "\n")] = '\0';

@@ -38,7 +38,8 @@ static int note(const struct vmundo *v, const char *name, struct vmundo_error *e
 static bool is_noted(const struct vmundo *v, const char *name)
 {
     AUTO_CLOSE int dir = -1;
-    return context_domain_dir(v, name, false, &dir, NULL) == 0 && faccessat(dir, NOTE_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    return context_domain_dir(v, name, false, &dir, NULL) == 0 &&
+           faccessat(dir, NOTE_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 static void forget(const struct vmundo *v, const char *name)

@@ -91,7 +91,8 @@ int reserve_make(struct operation *op, struct vmundo_error *err)
     AUTO_INSTANCE struct instance_ctx c = {0};
     char beside[40];
     snprintf(beside, sizeof(beside), "run.%llu", (unsigned long long)op->after->instance);
-    if (describe(op->v, op->after, op->after->reserve_at ? op->like : NULL, &spare, err) < 0 || make_branches(op, &spare, err) < 0 || instance_prepare(op->v, &spare, &c, err) < 0)
+    if (describe(op->v, op->after, op->after->reserve_at ? op->like : NULL, &spare, err) < 0 ||
+        make_branches(op, &spare, err) < 0 || instance_prepare(op->v, &spare, &c, err) < 0)
         return -1;
     if (!c.i.ram)
         return error_set(err, VMUNDO_REFUSED, "there is no room for the RAM of a reserve of %s", op->name);

@@ -32,12 +32,11 @@ int chain_read_backing(int dirfd, const char *name, char **ret, bool *ret_damage
     if (image_read_header(fd, "qcow2", &h, &local) < 0 && local.errnum) /* it could not be read, whatever it says */
         return error_set(err, local.code, "the overlay %s: %s", name, local.msg);
     bool gone = false; /* then what it needs is lost with it */
-    *ret_damaged = false;
-    if (!h.backing && !str_has_suffix(name, SIDECAR_PART)) { /* that one is renamed when it is whole */
-        if (chain_is_marked_gone(dirfd, name, &gone, err) < 0)
-            return -1;
-        *ret_damaged = !gone;
-    }
+    bool damaged = !h.backing && !str_has_suffix(name, SIDECAR_PART); /* that one is renamed when it is whole */
+    if (ret_damaged && damaged && chain_is_marked_gone(dirfd, name, &gone, err) < 0)
+        return -1;
+    if (ret_damaged)
+        *ret_damaged = damaged && !gone;
     return str_copy(h.backing, ret, err);
 }
 
@@ -53,8 +52,7 @@ int chain_list(const char *path, const char *origin, struct strv *ret, struct vm
         AUTO_FREE char *this = TAKE(next);
         if (!(name = chain_overlay_name(this)) || all.n > CHAIN_MAX)
             return error_set(err, VMUNDO_FAILED, "%s does not rest on %s", path, origin);
-        bool damaged;
-        if (strv_add(&all, this, err) < 0 || chain_read_backing(dirfd, name, &next, &damaged, err) < 0)
+        if (strv_add(&all, this, err) < 0 || chain_read_backing(dirfd, name, &next, NULL, err) < 0)
             return -1;
         if (!next)
             return error_set(err, VMUNDO_FAILED, "%s does not say what it rests on: it is damaged", this);
@@ -151,10 +149,10 @@ static int find_doomed(int dirfd, const char *name, struct strv *ret, struct vmu
     while (this) {
         AUTO_FREE char *backing = NULL;
         struct vmundo_error local = {0};
-        bool others = false, gone = false, damaged;
+        bool others = false, gone = false;
         if (strv_add(ret, this, err) < 0)
             return -1;
-        if (chain_read_backing(dirfd, this, &backing, &damaged, &local) < 0 && local.errnum != ENOENT)
+        if (chain_read_backing(dirfd, this, &backing, NULL, &local) < 0 && local.errnum != ENOENT)
             return error_set(err, local.code, "%s", local.msg);
         const char *below = chain_overlay_name(backing);
         if (below && chain_is_marked_gone(dirfd, below, &gone, err) < 0)

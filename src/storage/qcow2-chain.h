@@ -37,7 +37,7 @@ int chain_merged(const struct merge *m, struct vmundo_error *err);
 /* The name of an overlay of ours in a path, or NULL. */
 const char *chain_overlay_name(const char *path);
 /* What the header of a file says that it rests on; NULL: it has no header yet, or it is damaged. One that is damaged and
- * not gone may rest on any of them, and so keeps all of them. Errors: errnum ENOENT. */
+ * not gone (*ret_damaged, may be NULL) may rest on any of them, and so keeps all of them. Errors: errnum ENOENT. */
 int chain_read_backing(int dirfd, const char *name, char **ret, bool *ret_damaged, struct vmundo_error *err);
 /* Of the image of which `name` is an overlay: the names of all its overlays (also of those that are just being made), or
  * of all marks of those that are gone; added to *ret. */

@@ -6,12 +6,13 @@ import os
 import shutil
 import time
 
+from world import Skipped
+
 
 class Operation:
     command = ()          # arguments of vmundo
     second = "qcow2"      # the second disk: an overlay; or "raw"
     changed = True        # the branches are changed before it
-    needs_null = False
     repeat = False        # not in the journal: if it failed, it is done again, instead of recovered
     shuts_down = False    # the guest is asked to power off, which nobody can undo
     reserve = False       # an instance is kept in reserve
@@ -275,7 +276,6 @@ class RecoverFinish(Recover):
 
 
 class Pool(Operation):
-    needs_null = True
     repeat = True
     timed = True
 
@@ -327,9 +327,13 @@ class PoolRemove(PoolGrow):
 
 class Lvm(Operation):
     """On volume groups, with nothing in them. What is killed, lvm and mkfs go on after it, and keep the group busy."""
-    needs_null = True
     repeat = True
     timed = True
+
+    def __init__(self, world):
+        super().__init__(world)
+        if not hasattr(world, "spares"):
+            raise Skipped("it is for a world on volume groups: -s lvm")
 
     def set_up(self):
         pass
@@ -369,6 +373,11 @@ class VolumeRemove(VolumeResize):
 
 class GroupCreate(Lvm):
     """A group of its own, with a thin pool, on the first of two disks."""
+    def __init__(self, world):
+        super().__init__(world)
+        if len(world.spares) < 2:
+            raise Skipped("there are not two disks in VMUNDO_FAULT_PVS")
+
     def create(self):
         return ["pool", "create", self.w.spare_group, self.w.spares[0], "--thin"]
 

@@ -133,6 +133,16 @@ static void test_empty_json(void **state)
     assert_string_equal(end(), "[]\n");
 }
 
+static void assert_field(const struct column *column, const void *row, const char *value)
+{
+    const struct cli c = {0};
+    char want[64];
+    snprintf(want, sizeof(want), "%s:%*s%s\n", column->key, 14 - (int)strlen(column->key), "", value);
+    begin();
+    output_fields(&c, column, row);
+    assert_string_equal(end(), want);
+}
+
 static void test_sizes(void **state)
 {
     static const struct {
@@ -148,15 +158,9 @@ static void test_sizes(void **state)
                  {(uint64_t)5 << 50, "5.0P"},
                  {(uint64_t)1 << 62, "4096P"}};
     const struct column size[] = {{"size", COL_SIZE, 0, false}, {0}};
-    const struct cli c = {0};
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        char want[64];
-        snprintf(want, sizeof(want), "size:          %s\n", cases[i].text);
-        begin();
-        output_fields(&c, size, &cases[i].bytes);
-        assert_string_equal(end(), want);
-    }
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        assert_field(size, &cases[i].bytes, cases[i].text);
 }
 
 /* Anything but nothing shows, and only what is full looks full. */
@@ -168,15 +172,9 @@ static void test_bars(void **state)
     } cases[] = {{0, "[----------]   0%"},     {0.001, "[#---------]   0%"}, {0.5, "[#####-----]  50%"},
                  {0.999, "[#########-] 100%"}, {1, "[##########] 100%"},     {7, "[##########] 100%"}};
     const struct column bar[] = {{"bar", COL_BAR, 0, false}, {0}};
-    const struct cli c = {0};
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        char want[64];
-        snprintf(want, sizeof(want), "bar:           %s\n", cases[i].text);
-        begin();
-        output_fields(&c, bar, &cases[i].share);
-        assert_string_equal(end(), want);
-    }
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        assert_field(bar, &cases[i].share, cases[i].text);
 }
 
 static void test_foreign_text(void **state)
